@@ -1,0 +1,186 @@
+"""Train the digit classifier twice, on MNIST and on mnist-mini, and record both runs.
+
+    UNIGEN_DATA=FOLDER python unigen_edu/assets/train_classifier.py
+
+writes classifier.safetensors (the weights from the full training set) beside this file and
+results/classifier.json. Then put the SHA-256 that it prints into `classifier.WEIGHTS_SHA256`.
+Rounding differs between machines, so another machine gives other weights of the same quality.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from unigen_edu import data, metrics
+from unigen_edu.classifier import DigitClassifier
+from unigen_edu.data import Dataset
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+SHIFT = 2  # pixels, in each direction
+
+
+def train_classifier(
+    train_set: Dataset,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    lr: float = 4e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> DigitClassifier:
+    """A classifier trained with Adam, a one-cycle step size and shifts of up to two pixels.
+
+    Args:
+        train_set: labelled images (N, 1, 28, 28); training runs on its device.
+        epochs: passes over the data.
+        lr: largest step size, reached after a quarter of the steps.
+        seed: of parameters, order and shifts.
+    """
+    assert train_set.labels is not None
+    device = train_set.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = DigitClassifier().to(device)
+    generator = torch.Generator().manual_seed(seed)
+    per_epoch = len(train_set) // batch_size
+    adam = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=1e-2, foreach=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adam, max_lr=lr, total_steps=epochs * per_epoch, pct_start=0.25
+    )
+    for epoch in range(epochs):
+        order = torch.randperm(len(train_set), generator=generator).to(device)
+        total = torch.zeros((), device=device)
+        for step in range(per_epoch):
+            at = order[step * batch_size : (step + 1) * batch_size]
+            x = _shifted(train_set.images(at), generator)
+            loss = F.cross_entropy(classifier(x), train_set.labels[at])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            schedule.step()
+            total += loss.detach()
+        if progress:
+            print(f"  epoch {epoch + 1:2d}/{epochs}: loss {total.item() / per_epoch:.4f}", flush=True)
+    return classifier.eval()
+
+
+def _shifted(x: Tensor, generator: torch.Generator) -> Tensor:
+    """The batch moved by one random number of pixels per direction; the ground is black."""
+    down, right = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
+    side = x.shape[-1]
+    return F.pad(x, [SHIFT] * 4)[..., down : down + side, right : right + side]
+
+
+def _run(name: str, epochs: int, seed: int, device: str) -> tuple[DigitClassifier, dict[str, Any]]:
+    train_set, test_set = (data.load(name, split, device=device) for split in ("train", "test"))
+    print(f"{name}: {len(train_set)} images, {epochs} epochs", flush=True)
+    start = time.perf_counter()
+    classifier = train_classifier(train_set, epochs=epochs, seed=seed, progress=True)
+    seconds = time.perf_counter() - start
+    accuracy = metrics.accuracy(classifier, test_set)
+    print(f"  test accuracy {accuracy:.4f}, {seconds:.0f} s", flush=True)
+    record = {
+        "data": name,
+        "train_fingerprint": train_set.fingerprint,
+        "test_fingerprint": test_set.fingerprint,
+        "epochs": epochs,
+        "seed": seed,
+        "test_images": len(test_set),
+        "test_accuracy": round(accuracy, 5),
+        "seconds": round(seconds, 1),
+    }
+    return classifier, record
+
+
+def _commit() -> str | None:
+    """The commit that is checked out, with "+" if files have changed since; None outside git."""
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _source_sha256() -> dict[str, str]:
+    files = (HERE.parent / "classifier.py", Path(__file__).resolve())
+    # The constant with the weights' own checksum cannot be a part of what made the weights.
+    return {
+        str(file.relative_to(REPOSITORY)): hashlib.sha256(
+            "".join(
+                line for line in file.read_text().splitlines(keepends=True)
+                if not line.startswith("WEIGHTS_SHA256 =")
+            ).encode()
+        ).hexdigest()
+        for file in files
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=15, help="on MNIST (default: %(default)s)")
+    parser.add_argument("--mini-epochs", type=int, default=30, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+
+    mini, mini_run = _run("mnist-mini", given.mini_epochs, given.seed, given.device)
+    full, full_run = _run("mnist", given.epochs, given.seed, given.device)
+    mini_test = data.load("mnist-mini", "test", device=given.device)
+    mnist_test = data.load("mnist", "test", device=given.device)
+    full_run["mini_test_accuracy"] = round(metrics.accuracy(full, mini_test), 5)
+    mini_run["mnist_test_accuracy"] = round(metrics.accuracy(mini, mnist_test), 5)
+    halves = [mnist_test.subset(slice(0, 5000)), mnist_test.subset(slice(5000, 10000))]
+    # A fact about MNIST that the choice of mnist-mini rests on, seen by a network of either run.
+    for run, classifier in ((full_run, full), (mini_run, mini)):
+        run["test_errors_by_half"] = [
+            round((1 - metrics.accuracy(classifier, half)) * len(half)) for half in halves
+        ]
+
+    weights = {name: value.cpu().contiguous() for name, value in full.state_dict().items()}
+    content = save(weights, metadata={"data": "mnist", "source": "unigen_edu/assets/train_classifier.py"})
+    (HERE / "classifier.safetensors").write_bytes(content)
+    checksum = hashlib.sha256(content).hexdigest()
+    record = {
+        "what": "digit classifier behind the inception score and the Frechet distance",
+        "command": "python unigen_edu/assets/train_classifier.py",
+        "commit": _commit(),
+        "source_sha256": _source_sha256(),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "device": given.device,
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "parameters": sum(value.numel() for value in weights.values()),
+        "weights_bytes": len(content),
+        "weights_sha256": checksum,
+        "shipped": "mnist",
+        "runs": [full_run, mini_run],
+    }
+    (REPOSITORY / "results" / "classifier.json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f'WEIGHTS_SHA256 = "{checksum}"  ({len(content)} bytes)')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

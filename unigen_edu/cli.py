@@ -1,0 +1,286 @@
+"""The `unigen` command: train, sample, evaluate, models, data, grade, doctor.
+
+Imports of heavy libraries are inside the commands, so that `unigen --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unigen_edu import __version__
+from unigen_edu.errors import UnigenError
+
+if TYPE_CHECKING:
+    from unigen_edu.declarations import Model
+
+SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] | None = getattr(given, "run", None)
+    if run is None:
+        parser.print_help()
+        return BAD_INPUT
+    try:
+        return run(given)
+    except UnigenError as error:
+        print(f"unigen: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt as stopped:
+        print(f"unigen: {stopped or 'stopped'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left: `unigen models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SUCCESS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unigen",
+        description="Train, compare and grade the models of the unified view.",
+    )
+    parser.add_argument("--version", action="version", version=f"unigen {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""):
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text} {more}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    train = command(
+        "train",
+        _train,
+        "Train a model and keep a checkpoint and a grid of samples.",
+        "\n\nThe run is kept in runs/MODEL-DATA-seedSEED (or --out). If the run is interrupted, the"
+        "\nsame command continues it and ends with the same parameters, to the bit."
+        "\n\n  unigen train iwgan --data mnist-mini --steps 500 --seed 0"
+        "\n  unigen train vae --set latent=16 --network conv --device cuda",
+    )
+    train.add_argument("model", help="name of a model; 'unigen models' lists them")
+    train.add_argument("--data", default="mnist-mini", help="data set (default: %(default)s)")
+    train.add_argument("--steps", type=_count, default=2000, help="steps in all (default: %(default)s)")
+    train.add_argument("--batch-size", type=_count, default=64, help="images a step (default: %(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="of parameters, order and noise (default: %(default)s)")
+    train.add_argument("--lr", type=float, help="Adam's step size (default: 2e-4 for games, else 1e-3)")
+    train.add_argument("--network", default="mlp", help="mlp or conv (default: %(default)s)")
+    train.add_argument("--set", metavar="OPTION=VALUE", action="append", default=[], help="an option of the model, such as k=5 or latent=32; may be repeated")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    train.add_argument("--out", type=Path, help="folder of the run (default: runs/MODEL-DATA-seedSEED)")
+    train.add_argument("--fresh", action="store_true", help="start again even if the folder holds an unfinished run")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    sample = command("sample", _sample, "Draw samples from a trained model into a picture.")
+    sample.add_argument("path", type=Path, help="folder of the run, or its checkpoint file")
+    sample.add_argument("-n", type=_count, default=64, help="number of samples (default: %(default)s)")
+    sample.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    sample.add_argument("--out", type=Path, help="picture to write (default: samples.png in the run)")
+
+    evaluate = command(
+        "evaluate",
+        _evaluate,
+        "Measure a trained model on the test set.",
+        "Prints, as JSON, the bounds and scores that apply to the model.",
+    )
+    evaluate.add_argument("path", type=Path, help="folder of the run, or its checkpoint file")
+    evaluate.add_argument("--data", help="data set to compare with (default: that of the run)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+
+    command("models", _models, "List the models with their phases and options.")
+
+    data = command(
+        "data",
+        _data,
+        "List the data sets, or load one and check it.",
+        "\n\nFiles are read from the folder in UNIGEN_DATA (torchvision's layout) or downloaded.",
+    )
+    data.add_argument("name", nargs="?", help="data set to load and check; none lists them")
+
+    grade = command("grade", _grade, "Grade an exercise notebook, or every one in a folder.")
+    grade.add_argument("path", type=Path, help="notebook or folder of notebooks")
+    grade.add_argument("--out", type=Path, help="CSV to write (default: grades.csv beside a folder)")
+
+    command("doctor", _doctor, "Report versions, devices, data and what is missing.")
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _options(settings: list[str]) -> dict[str, Any]:
+    """OPTION=VALUE pairs; a value is a Python literal where it reads as one, else a word."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UnigenError(f"--set {setting!r} is not of the form OPTION=VALUE, such as k=5.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def _train(given: argparse.Namespace) -> int:
+    from unigen_edu import checkpoints, data, models
+    from unigen_edu.training import fit
+
+    options = {"network": given.network, **_options(given.set)}
+    models.get(given.model)  # a wrong name is reported before any data are loaded
+    train_set = data.load(given.data, "train")
+    model = models.create(given.model, seed=given.seed, shape=train_set.shape, **options)
+    out = given.out or Path("runs") / f"{given.model}-{given.data}-seed{given.seed}"
+    checkpoint = out / checkpoints.FILE
+    if checkpoint.exists() and not given.fresh:
+        print(f"Continuing {checkpoint} from step {checkpoints.step_of(checkpoint)}.")
+    history = fit(
+        model,
+        train_set,
+        steps=given.steps,
+        batch_size=given.batch_size,
+        seed=given.seed,
+        lr=given.lr,
+        device=given.device,
+        out=out,
+        resume=not given.fresh,
+        progress=not given.quiet,
+    )
+    (out / "history.json").write_text(history.to_json())
+    _write_grid(model, out / "samples.png", n=64, seed=given.seed)
+    print(f"{given.steps} steps on {history.device}: {history.seconds:.1f} s, "
+          f"{history.images_per_second:.0f} images/s")  # fmt: skip
+    for name, values in history.terms.items():
+        print(f"  {name:<28} {values[-1]:.4f}")
+    print(f"checkpoint  {checkpoint}")
+    print(f"samples     {out / 'samples.png'}")
+    print(f"parameters  sha256 {checkpoints.parameter_checksum(model)}")
+    return SUCCESS
+
+
+def _write_grid(model: Model, path: Path, n: int, seed: int) -> None:
+    import torch
+
+    from unigen_edu import plots
+    from unigen_edu.checkpoints import prepare_folder
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
+        raise UnigenError(f"{path} does not end in .png, .pdf, .svg or .jpg: name a picture.")
+    prepare_folder(path.parent)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        x = model.cpu().sample(n)
+    plots.save_samples(x, path)
+
+
+def _sample(given: argparse.Namespace) -> int:
+    from unigen_edu import checkpoints
+
+    model, _ = checkpoints.load_model(given.path)
+    folder = given.path if given.path.is_dir() else given.path.parent
+    path = given.out or folder / "samples.png"
+    _write_grid(model, path, n=given.n, seed=given.seed)
+    print(path)
+    return SUCCESS
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from unigen_edu import checkpoints, metrics
+    from unigen_edu.training import pick_device
+
+    model, run = checkpoints.load_model(given.path)
+    name = given.data or run["data"].split(":")[0]
+    model.to(pick_device(given.device))
+    found = metrics.evaluate(model, name, seed=given.seed)
+    print(json.dumps({"model": model.name, "data": name, "step": run["step"], **found}, indent=2))
+    return SUCCESS
+
+
+def _models(given: argparse.Namespace) -> int:
+    from unigen_edu import models
+
+    for name in models.names():
+        model = models.get(name)
+        print(f"{name:<10} {model.title}")
+        for phase in model.phases:
+            print(f"{'':<10} phase {phase.name}: moves {', '.join(phase.moves)}; {phase.direction}")
+        options = ", ".join(f"{k}={v!r}" for k, v in models.options(name).items())
+        print(f"{'':<10} options: {options}\n")
+    return SUCCESS
+
+
+def _data(given: argparse.Namespace) -> int:
+    from unigen_edu import data
+
+    if given.name is None:
+        for name in data.names():
+            print(name)
+        return SUCCESS
+    for split in ("train", "test"):
+        found = data.load(given.name, split)
+        print(f"{found.name} {split}: {len(found)} samples of shape {tuple(found.shape)}")
+    return SUCCESS
+
+
+def _grade(given: argparse.Namespace) -> int:
+    from unigen_edu import grading
+
+    return grading.grade_path(given.path, out=given.out)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    import importlib.util
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import torch
+
+    from unigen_edu import data
+
+    print(f"unigen {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "tqdm", "safetensors", "torchmetrics"):
+        try:
+            print(f"  {package} {version(package)}")
+        except PackageNotFoundError:
+            print(f"  {package} is missing: pip install unigen-edu")
+    print(f"  devices: {', '.join(_devices(torch))}; {torch.get_num_threads()} CPU threads")
+    healthy = True
+    try:
+        print(f"  mnist-mini: {len(data.load('mnist-mini', 'train'))} training images, checksum right")
+    except UnigenError as error:
+        healthy = False
+        print(f"  mnist-mini: {error}")
+    folder = os.environ.get("UNIGEN_DATA")
+    if folder is None:
+        print("  UNIGEN_DATA is not set: full data sets are downloaded when first used")
+    else:
+        exists = Path(folder).is_dir()
+        healthy = healthy and exists
+        print(f"  UNIGEN_DATA = {folder}" + ("" if exists else ", which is no folder: correct or unset it"))
+    grader = importlib.util.find_spec("otter") is not None
+    print("  grading: ready" if grader else '  grading: pip install "unigen-edu[grade]"')
+    return SUCCESS if healthy else FAILURE
+
+
+def _devices(torch: Any) -> list[str]:
+    found = ["cpu"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])

@@ -1,0 +1,182 @@
+"""What a model says about itself.
+
+The unified view describes every system of the book by three things: random variables, a few
+conditional distributions given by networks, and *phases*, each of which moves some of the networks
+to reduce one divergence in one direction. A `Model` declares exactly these. The training loop, the
+unification table, the drawing of the graphical model and the command line are made from the
+declarations; nothing about them is typed twice.
+
+A loss is written with `expect`, never with a bare `mean`. In training the samples have equal weight
+and `expect` is the mean over the batch. In a finite world a table stands in for a network, returns
+*every* state together with its probability, and the same line of code becomes the exact
+expectation. So the code that trains is the code that the equations are checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from unigen_edu.errors import UnigenError
+
+T = TypeVar("T")
+
+Role = Literal["generative", "inference", "adversarial"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A random variable of the model: a node of its graphical model."""
+
+    name: str  # "x"
+    tex: str  # r"\mathbf{x}"
+    meaning: str  # "image"
+    observed: bool
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One conditional distribution of the model: the arrows into one node."""
+
+    tex: str  # r"p_\theta(\mathbf{x} \mid \mathbf{z})"
+    child: str  # name of a Variable
+    parents: tuple[str, ...]
+    role: Role
+    network: str | None  # submodule that computes it; None when it is fixed
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of training: which networks move, and which divergence that reduces."""
+
+    name: str
+    moves: tuple[str, ...]  # names of submodules
+    reduces: str  # TeX without dollars
+    direction: str  # in words: the slot in which the moved distribution stands
+    equation: str  # label of the equation in the book
+
+
+class Loss(NamedTuple):
+    """A scalar to descend, and the detached numbers worth recording beside it."""
+
+    value: Tensor  # ()
+    terms: dict[str, Tensor]  # each ()
+
+
+class Sample(NamedTuple):
+    """Draws (`weight is None`) or all states with their probabilities (`weight` sums to one)."""
+
+    value: Tensor
+    weight: Tensor | None = None
+
+
+def expect(value: Tensor, weight: Tensor | None = None, dim: int | None = None) -> Tensor:
+    """Expectation of `value`: the mean over draws, or the weighted sum over enumerated states.
+
+    Args:
+        value: any shape.
+        weight: None for draws of equal weight; otherwise probabilities that broadcast to `value`
+            and sum to one over the axes that are reduced.
+        dim: the axis to reduce; None reduces all of them.
+    """
+    if weight is None:
+        return value.mean() if dim is None else value.mean(dim)
+    weighted = weight * value
+    return weighted.sum() if dim is None else weighted.sum(dim)
+
+
+class Batch:
+    """What one training step sees. The phases of a step share one batch.
+
+    Attributes:
+        x: data, (B, C, H, W) in [0, 1] for images or (B, 2) for points in the plane.
+        label: (B,) int64 class labels, or None.
+        weight: None for draws; (B,) probabilities when `x` enumerates a finite world.
+    """
+
+    def __init__(self, x: Tensor, label: Tensor | None = None, weight: Tensor | None = None):
+        self.x = x
+        self.label = label
+        self.weight = weight
+        self._shared: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """The value of `make()`, computed by the first phase of the step that asks for it.
+
+        The generator's draw serves the discriminator (detached) and then the generator: its
+        parameters have not moved in between, so the graph is still valid and one forward pass
+        is saved.
+        """
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+
+class Model(nn.Module):
+    """Base of every system of the book. A subclass declares itself and defines `<phase>_loss`.
+
+    Subclasses pass their constructor arguments to `super().__init__`, which keeps them as
+    `config`: with the name, they are all that is needed to build the model again from a checkpoint.
+    """
+
+    name: ClassVar[str]  # as typed on the command line: "iwgan"
+    title: ClassVar[str]  # "Importance weighted GAN"
+    paper: ClassVar[str]  # citation key in the bibliography
+    chapter: ClassVar[str]  # stem of the chapter's notebook
+    variables: ClassVar[tuple[Variable, ...]]
+    factors: ClassVar[tuple[Factor, ...]]
+    phases: ClassVar[tuple[Phase, ...]]
+
+    def __init__(self, **config: Any):
+        super().__init__()
+        self.config = config
+        self.shape: tuple[int, ...] = tuple(config["shape"])
+
+    def loss(self, phase: str, batch: Batch) -> Loss:
+        """The loss that `phase` descends on `batch`; the sign is always "smaller is better"."""
+        return getattr(self, f"{phase}_loss")(batch)
+
+    def sample(self, n: int) -> Tensor:
+        """`n` draws from the generative model: (n, *shape), without gradient."""
+        raise UnigenError(f"The model '{self.name}' has no sampler.")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @classmethod
+    def is_game(cls) -> bool:
+        """Whether two phases move different networks in opposite interests."""
+        return any(factor.role == "adversarial" for factor in cls.factors) and len(cls.phases) > 1
+
+
+def check_count(name: str, value: object, why: str) -> None:
+    """Raise one sentence unless the option `name` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UnigenError(f"{name} is {value!r}, but {why}: give a whole number of at least 1.")
+
+
+def check_images(x: Tensor, shape: tuple[int, ...], what: str = "The data") -> None:
+    """Raise one sentence if `x` is not a batch of the model's shape, or an image leaves [0, 1].
+
+    Reads the values once: call it at the door, not in a training step.
+    """
+    if tuple(x.shape[1:]) != tuple(shape):
+        raise UnigenError(
+            f"{what} has samples of shape {tuple(x.shape[1:])}, but the model was built for "
+            f"{tuple(shape)}: build it with shape={tuple(x.shape[1:])} or choose other data."
+        )
+    if len(shape) == 3 and x.is_floating_point() and x.numel():
+        low, high = x.min().item(), x.max().item()
+        if not (low >= 0.0 and high <= 1.0):
+            raise UnigenError(
+                f"{what} has pixel values from {low:g} to {high:g}; images must lie in [0, 1]: "
+                "divide bytes by 255, or undo the normalisation."
+            )

@@ -1,0 +1,13 @@
+"""The one exception that this package raises for bad input."""
+
+from __future__ import annotations
+
+__all__ = ["UnigenError"]
+
+
+class UnigenError(ValueError):
+    """Something the caller can put right: the message says what was wrong and what to do.
+
+    It is a ``ValueError``, so ``except ValueError`` catches it too.  The message is one sentence,
+    and the command line prints it alone, without a traceback.
+    """

@@ -1,0 +1,564 @@
+"""`fit`: the one training loop.
+
+It alternates a model's declared phases. Everything that would make the host wait for the device
+stays outside the step: data and random numbers live on the device, the recorded numbers are summed
+there, and non-finite values are flagged there. The host reads them every `log_every` steps.
+
+Same seed, same device, same number of threads: same numbers. A run that was stopped and resumed has
+the same parameters, to the bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from unigen_edu import checkpoints
+from unigen_edu.checkpoints import parameter_checksum
+from unigen_edu.data import Dataset
+from unigen_edu.declarations import Batch, Loss, Model, check_images
+from unigen_edu.errors import UnigenError
+
+__all__ = ["History", "Interrupted", "fit", "parameter_checksum", "pick_device"]
+
+Watch = Callable[[Model, int], dict[str, float] | None]
+
+NOTHING_KEPT = "no checkpoint had been written"
+
+
+@dataclass
+class History:
+    """What a run recorded.
+
+    Attributes:
+        steps: the step at the end of each logging interval.
+        terms: "<phase>/<term>" -> mean over each interval, aligned with `steps`.
+        watched_steps, watched: numbers returned by `watch`, and when.
+        seconds: training time without `watch` and set-up, over all parts of a resumed run.
+        images_per_second: real images consumed per second of training.
+    """
+
+    seed: int
+    device: str
+    batch_size: int
+    steps: list[int] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    watched_steps: list[int] = field(default_factory=list)
+    watched: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> History:
+        return cls(**json.loads(text))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal, after a checkpoint of the last whole step was written."""
+
+    def __init__(self, step: int, checkpoint: Path):
+        super().__init__(f"stopped after step {step}; the checkpoint is {checkpoint}")
+        self.step = step
+        self.checkpoint = checkpoint
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """ "auto" is the GPU if there is one; otherwise cpu, cuda, cuda:1, mps.
+
+    Raises:
+        UnigenError: the device is unknown or not present on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if str(device) == "auto":
+        return torch.device(next((name for name, there in available.items() if there), "cpu"))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = torch.device("meta")
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise UnigenError(f"There is no device '{device}'; choose one of: auto, cpu, cuda, mps.")
+    too_high = chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    if not available.get(chosen.type, True) or too_high:
+        raise UnigenError(
+            f"This machine has no device '{device}' that PyTorch can use: "
+            "use device='cpu', or see what 'unigen doctor' finds."
+        )
+    return chosen
+
+
+def fit(
+    model: Model,
+    data: Dataset,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    lr: float | None = None,
+    betas: tuple[float, float] | None = None,
+    device: str | torch.device = "auto",
+    out: str | Path | None = None,
+    resume: bool = True,
+    checkpoint_seconds: float = 30.0,
+    log_every: int = 50,
+    progress: bool = True,
+    watch: Watch | None = None,
+    watch_every: int | None = None,
+) -> History:
+    """Train `model` on `data` by alternating its phases, one Adam for each.
+
+    Args:
+        model: moved to `device` and trained in place, in the precision that it has.
+        data: real samples; it is kept on the device as a whole.
+        steps: number of steps in all; each runs every phase once, in the declared order.
+        batch_size: real samples per step; every epoch visits them in a new order and drops the
+            last, smaller batch.
+        seed: of the order of the data and of all random numbers in training (not of the
+            initial parameters, which the model already has).
+        lr, betas: of Adam. The defaults are 2e-4, (0.5, 0.999) for a game of two players and
+            1e-3, (0.9, 0.999) otherwise.
+        device: "auto", "cpu", "cuda", "mps".
+        out: folder for `checkpoint.safetensors`; None keeps nothing on disk.
+        resume: continue from the checkpoint in `out` if there is one of this very run.
+        checkpoint_seconds: time between checkpoints; one is also written at the end, and when the
+            run is interrupted.
+        log_every: steps per logging interval.
+        progress: show a progress bar.
+        watch: called as `watch(model, step)` before the first step, every `watch_every` steps and
+            after the last, in evaluation mode, without gradient and with random numbers of its
+            own, so that looking does not change the run. A returned dict goes to the history.
+
+    Returns:
+        The history of the run, including the part before it was resumed.
+
+    Raises:
+        UnigenError: bad arguments, data that do not fit the model, a folder that cannot be
+            written, a checkpoint of another run, or a loss or gradient that is not finite.
+        Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
+    """
+    lr = lr if lr is not None else (2e-4 if model.is_game() else 1e-3)
+    betas = betas if betas is not None else ((0.5, 0.999) if model.is_game() else (0.9, 0.999))
+    _check_arguments(model, data, steps, batch_size, log_every, watch, watch_every)
+    _check_adam(lr, betas)
+    # Bytes become numbers in [0, 1]; only numbers that came as such can lie outside.
+    check_images(data.x if data.x.is_floating_point() else data.images([0]), model.shape)
+    target = pick_device(device)
+    # A bare "cuda" means the current GPU: data and parameters must name the same one.
+    if target.type == "cuda" and target.index is None:
+        target = torch.device("cuda", torch.cuda.current_device())
+    path = checkpoints.prepare_folder(out) / checkpoints.FILE if out is not None else None
+    run = {
+        "model": model.name,
+        "config": model.config,
+        "data": data.fingerprint if path is not None else data.name,
+        "device": target.type,
+        "batch_size": batch_size,
+        "seed": seed,
+        "lr": lr,
+        "betas": list(betas),
+        "log_every": log_every,
+    }
+    data = data.to(target)
+    model.to(target).train()
+    optimisers = _optimisers(model, lr, betas, target)
+    log = _DeviceLog(model, target)
+    history = History(seed=seed, device=str(target), batch_size=batch_size)
+
+    with _own_random_numbers(_stream(seed, "noise"), target), _repeatable_convolutions(target):
+        first = 0
+        if path is not None and resume and path.exists():
+            first, history = _restore(path, run, model, optimisers, log, steps)
+        kept = f"the last good checkpoint is {path} (step {first})" if first else NOTHING_KEPT
+
+        def save(step: int) -> None:
+            nonlocal kept
+            log.raise_if_not_finite(kept)  # a checkpoint is always a good one
+            _raise_if_parameters_not_finite(model, step, kept)
+            if path is not None:
+                state = _state(model, optimisers, log, target)
+                checkpoints.save(path, state, {**run, "step": step, "history": history.to_json()})
+                kept = f"the last good checkpoint is {path} (step {step})"
+
+        def look(step: int) -> None:
+            if watch is not None:
+                _look(watch, model, step, history, seed, target)
+
+        bar = tqdm(total=steps, initial=first, desc=model.name, unit="step", disable=not progress)
+        with _stop_requests(enabled=path is not None) as stop, bar:
+            if first == 0:
+                look(0)
+            batches = _batches(data, batch_size, seed, first, next(model.parameters()).dtype)
+            started = saved = time.perf_counter()
+            unread = 0
+            for step in range(first + 1, steps + 1):
+                _step(model, next(batches), optimisers, log, step)
+                unread += 1
+                at_end = step == steps
+                looking = watch_every is not None and step % watch_every == 0
+                if step % log_every == 0 or at_end:
+                    numbers = log.read(reset=step % log_every == 0)
+                    history.seconds += time.perf_counter() - started
+                    log.raise_if_not_finite(kept)
+                    _record(history, step, numbers, log_every)
+                    bar.update(unread)
+                    bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in history.terms.items()
+                                     if k.endswith("/loss")}, refresh=False)  # fmt: skip
+                    started, unread = time.perf_counter(), 0
+                if looking or (at_end and watch is not None):
+                    _synchronise(target)
+                    history.seconds += time.perf_counter() - started
+                    look(step)
+                    started = time.perf_counter()
+                due = path is not None and time.perf_counter() - saved > checkpoint_seconds
+                if stop.requested or due or at_end:
+                    _synchronise(target)
+                    history.seconds += time.perf_counter() - started
+                    save(step)
+                    started = saved = time.perf_counter()
+                    if stop.requested and not at_end:
+                        assert path is not None
+                        raise Interrupted(step, path)
+    history.images_per_second = steps * batch_size / max(history.seconds, 1e-9)
+    model.eval()
+    return history
+
+
+def _check_arguments(
+    model: Model,
+    data: Dataset,
+    steps: int,
+    batch_size: int,
+    log_every: int,
+    watch: Watch | None,
+    watch_every: int | None,
+) -> None:
+    if steps < 1:
+        raise UnigenError(f"steps is {steps}, but training needs at least 1 step.")
+    if batch_size < 1:
+        raise UnigenError(f"batch_size is {batch_size}, but a batch needs at least 1 sample.")
+    if batch_size > len(data):
+        raise UnigenError(
+            f"batch_size is {batch_size}, but '{data.name}' has only {len(data)} samples: "
+            f"use a batch_size of at most {len(data)}."
+        )
+    if log_every < 1 or (watch_every is not None and watch_every < 1):
+        raise UnigenError("log_every and watch_every count steps and must be at least 1.")
+    if watch is None and watch_every is not None:
+        raise UnigenError("watch_every was given without watch: pass the function to call.")
+    for phase in model.phases:
+        for part in phase.moves:
+            if not hasattr(model, part):
+                raise UnigenError(
+                    f"Phase '{phase.name}' of '{model.name}' moves '{part}', which the model "
+                    "does not have: name one of its submodules."
+                )
+
+
+def _check_adam(lr: float, betas: tuple[float, float]) -> None:
+    if not (math.isfinite(lr) and lr > 0):
+        raise UnigenError(f"lr is {lr:g}, but Adam needs a step size above 0, such as 1e-3.")
+    if not all(0.0 <= beta < 1.0 for beta in betas):
+        raise UnigenError(
+            f"betas are {betas}, but each of Adam's decay rates must be at least 0 and below 1."
+        )
+
+
+def _optimisers(
+    model: Model, lr: float, betas: tuple[float, float], device: torch.device
+) -> dict[str, torch.optim.Adam]:
+    found = {}
+    for phase in model.phases:
+        moved = [p for part in phase.moves for p in getattr(model, part).parameters()]
+        # One pass over the parameters: on the CPU four times as fast as `foreach`, which MPS needs.
+        fused = device.type != "mps"
+        found[phase.name] = torch.optim.Adam(
+            moved, lr=lr, betas=betas, fused=fused, foreach=not fused
+        )
+    return found
+
+
+def _step(
+    model: Model,
+    batch: Batch,
+    optimisers: dict[str, torch.optim.Adam],
+    log: _DeviceLog,
+    step: int,
+) -> None:
+    for phase in model.phases:
+        optimiser = optimisers[phase.name]
+        moved = optimiser.param_groups[0]["params"]
+        loss = model.loss(phase.name, batch)
+        # Gradients of the moved parameters only: the generator's step goes *through* the
+        # discriminator and pays nothing for the gradients of its weights.
+        gradients = torch.autograd.grad(loss.value, moved)
+        for parameter, gradient in zip(moved, gradients, strict=True):
+            parameter.grad = _laid_out_like(parameter, gradient)
+        optimiser.step()
+        log.add(phase.name, loss, gradients, step)
+        for parameter in moved:
+            parameter.grad = None
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with the strides of its parameter, copied only where they differ.
+
+    Fused Adam walks through both memories in step: on the CPU it would silently give an element
+    the gradient of another one (seen in torch 2.13 and 2.15).
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+class _DeviceLog:
+    """Sums of the recorded terms and the first non-finite step of each phase, on the device."""
+
+    def __init__(self, model: Model, device: torch.device):
+        self.phases = [phase.name for phase in model.phases]
+        self.names: dict[str, list[str]] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.bad = torch.full((len(self.phases),), -1, dtype=torch.int64, device=device)
+        self.precision = torch.float32 if device.type == "mps" else torch.float64
+
+    def add(self, phase: str, loss: Loss, gradients: tuple[Tensor, ...], step: int) -> None:
+        i = self.phases.index(phase)
+        size = torch.stack(torch._foreach_norm(list(gradients))).norm()
+        terms = torch.stack([*loss.terms.values(), size]).to(self.precision)
+        if phase not in self.names:
+            self.names[phase] = [*loss.terms, "gradient norm"]
+        self.sums[phase] = self.sums[phase] + terms if phase in self.sums else terms
+        good = torch.isfinite(loss.value) & torch.isfinite(size)
+        # `masked_fill_` takes the number as an argument of the kernel; `where` would copy it to
+        # the device, and the host would wait.
+        self.bad[i].masked_fill_(~good & (self.bad[i] < 0), step)
+        if i == 0:
+            self.count += 1
+
+    def read(self, reset: bool) -> dict[str, float]:
+        """Means since the last reset. This is where the host waits for the device."""
+        means = {
+            f"{phase}/{name}": value / self.count
+            for phase, sums in self.sums.items()
+            for name, value in zip(self.names[phase], sums.tolist(), strict=True)
+        }
+        if reset:
+            self.sums, self.count = {}, 0
+        return means
+
+    def raise_if_not_finite(self, kept: str) -> None:
+        bad = {p: s for p, s in zip(self.phases, self.bad.tolist(), strict=True) if s >= 0}
+        if not bad:
+            return
+        phase, step = min(bad.items(), key=lambda item: item[1])
+        raise UnigenError(
+            f"Training stopped: loss or gradient of phase '{phase}' was not finite at step {step}; "
+            f"{kept}. Lower the learning rate or check the data."
+        )
+
+
+def _raise_if_parameters_not_finite(model: Model, step: int, kept: str) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UnigenError(
+                f"Training stopped: the parameter '{name}' was not finite after step {step}; "
+                f"{kept}. Lower the learning rate."
+            )
+
+
+def _batches(
+    data: Dataset, batch_size: int, seed: int, first: int, dtype: torch.dtype
+) -> Iterator[Batch]:
+    """Endless batches from step `first` on. The order of an epoch depends on (seed, epoch) alone,
+    so that a resumed run sees what the uninterrupted one would have seen."""
+    per_epoch = len(data) // batch_size
+    epoch, position = divmod(first, per_epoch)
+    while True:
+        generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
+        order = torch.randperm(len(data), generator=generator).to(data.x.device)
+        for i in range(position, per_epoch):
+            index = order[i * batch_size : (i + 1) * batch_size]
+            labels = None if data.labels is None else data.labels[index]
+            yield Batch(data.images(index).to(dtype), labels)
+        epoch, position = epoch + 1, 0
+
+
+def _record(history: History, step: int, numbers: dict[str, float], log_every: int) -> None:
+    # A run extended beyond its old end completes the interval that the old end had cut short.
+    if history.steps and history.steps[-1] % log_every and step - history.steps[-1] < log_every:
+        history.steps.pop()
+        for values in history.terms.values():
+            values.pop()
+    history.steps.append(step)
+    for name, value in numbers.items():
+        history.terms.setdefault(name, []).append(value)
+
+
+def _look(
+    watch: Watch, model: Model, step: int, history: History, seed: int, device: torch.device
+) -> None:
+    if history.watched_steps and history.watched_steps[-1] == step:
+        return
+    model.eval()
+    with torch.no_grad(), _own_random_numbers(_stream(seed, "watch", step), device):
+        numbers = watch(model, step) or {}
+    model.train()
+    history.watched_steps.append(step)
+    for name, value in numbers.items():
+        history.watched.setdefault(name, []).append(float(value))
+
+
+def _stream(seed: int, purpose: str, number: int = 0) -> int:
+    """The seed of one stream of random numbers: streams of different purpose are unrelated.
+
+    Seeding all of them with `seed` would make the first noise a function of the first weights,
+    because both would be drawn from the same bits.
+    """
+    digest = hashlib.sha256(f"{seed} {purpose} {number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def _own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the random numbers of the CPU and of `device`, and give the caller's back at the end."""
+    state = _rng_state(device)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    try:
+        yield
+    finally:
+        _set_rng_state(state, device)
+
+
+@contextmanager
+def _repeatable_convolutions(device: torch.device) -> Iterator[None]:
+    """Keep cuDNN from algorithms whose sums come in another order in each run."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+def _rng_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"rng.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["rng.device"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["rng.device"] = torch.mps.get_rng_state()
+    return state
+
+
+def _set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["rng.cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["rng.device"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state["rng.device"])
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class _Stop:
+    requested = False
+
+
+@contextmanager
+def _stop_requests(enabled: bool) -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a request that is met at the end of a step."""
+    stop = _Stop()
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(signum: int, frame: Any) -> None:
+        stop.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C means now
+
+    before = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _state(
+    model: Model,
+    optimisers: dict[str, torch.optim.Adam],
+    log: _DeviceLog,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for phase, optimiser in optimisers.items():
+        for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            for key, value in optimiser.state[parameter].items():
+                state[f"adam.{phase}.{i}.{key}"] = torch.as_tensor(value)
+    for phase, sums in log.sums.items():
+        state[f"log.{phase}"] = sums
+    state["log.count"] = torch.tensor(log.count)
+    return {**state, **_rng_state(device)}
+
+
+def _restore(
+    path: Path,
+    run: dict[str, Any],
+    model: Model,
+    optimisers: dict[str, torch.optim.Adam],
+    log: _DeviceLog,
+    steps: int,
+) -> tuple[int, History]:
+    state, meta = checkpoints.load(path)
+    for key, wanted in json.loads(json.dumps(run)).items():
+        if meta.get(key) != wanted:
+            raise UnigenError(
+                f"{path} is the checkpoint of another run ({key} is {meta.get(key)!r} there and "
+                f"{wanted!r} here): choose another folder, or pass resume=False to start again."
+            )
+    if meta["step"] > steps:
+        raise UnigenError(
+            f"{path} was already trained for {meta['step']} steps: ask for at least that many, "
+            "or choose another folder."
+        )
+    device = model.device
+    checkpoints.load_parameters(model, state, path)
+    for phase, optimiser in optimisers.items():
+        for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            prefix = f"adam.{phase}.{i}."
+            found = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            # Adam keeps its step count on the CPU unless it is fused, and expects to find it there.
+            optimiser.state[parameter] = {
+                n: t if n == "step" and device.type == "mps" else t.to(device)
+                for n, t in found.items()
+            }
+    for phase in log.phases:
+        if f"log.{phase}" in state:
+            log.sums[phase] = state[f"log.{phase}"].to(device)
+    log.count = int(state["log.count"])
+    _set_rng_state({n: v for n, v in state.items() if n.startswith("rng.")}, device)
+    return meta["step"], History.from_json(meta["history"])
