@@ -1,7 +1,7 @@
 """The classifier of digits behind the inception score and the Frechet distance.
 
-The usual scores look through a network trained on photographs. Digits deserve one trained on digits:
-five layers, 61 thousand parameters, trained on the 60,000 images of MNIST by
+The usual scores look through a network trained on photographs. Digits deserve one trained on
+digits: five layers, 105 thousand parameters, trained on the 60,000 images of MNIST by
 `unigen_edu/assets/train_classifier.py`; `results/classifier.json` holds the record of the run. Its
 scores are comparable among themselves, and with no score that used another network.
 """
@@ -24,7 +24,8 @@ WEIGHTS_SHA256 = "pending"
 class DigitClassifier(nn.Module):
     """p(c|x) for 28x28 grey images: three convolutions and two linear layers, ReLU between.
 
-    Sizes: 28x28x1 -> 14x14x16 -> 7x7x32 -> 3x3x64 -> 64 features -> 10 logits.
+    Sizes: 28x28x1 -> 14x14x24 -> 7x7x48 -> 4x4x64 -> 64 features -> 10 logits. Strides take the
+    place of pooling, which is slow on a CPU.
 
     Attributes:
         num_features: 64, the width of the last hidden layer. torchmetrics asks for this name.
@@ -37,11 +38,11 @@ class DigitClassifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, 24, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(64 * 3 * 3, self.num_features), nn.ReLU(),
+            nn.Linear(64 * 4 * 4, self.num_features), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(self.num_features, self.num_classes)
 
@@ -75,14 +76,14 @@ def load_classifier(device: str | torch.device = "cpu") -> DigitClassifier:
     from safetensors.torch import load
 
     again = "install unigen-edu again"
+    file = resources.files("unigen_edu") / "assets" / "classifier.safetensors"
     try:
-        content = (resources.files("unigen_edu") / "assets" / "classifier.safetensors").read_bytes()
+        content = file.read_bytes()
     except OSError as error:
-        raise UnigenError(f"classifier.safetensors is missing from the package: {again}.") from error
+        raise UnigenError(f"{file.name} is missing from the package: {again}.") from error
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
         raise UnigenError(
-            "classifier.safetensors in the package is damaged (its SHA-256 is not the recorded "
-            f"one): {again}."
+            f"{file.name} in the package is damaged (its SHA-256 is not the recorded one): {again}."
         )
     classifier = DigitClassifier()
     classifier.load_state_dict(load(content))

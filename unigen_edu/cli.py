@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"unigen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""):
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = ""
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=text,
@@ -61,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.set_defaults(run=run)
         return sub
+
+    default = " (default: %(default)s)"
+    seed: dict[str, Any] = {"type": _seed, "default": 0}
+    device: dict[str, Any] = {"default": "auto", "help": f"auto, cpu, cuda, mps{default}"}
 
     train = command(
         "train",
@@ -72,23 +78,37 @@ def _parser() -> argparse.ArgumentParser:
         "\n  unigen train vae --set latent=16 --network conv --device cuda",
     )
     train.add_argument("model", help="name of a model; 'unigen models' lists them")
-    train.add_argument("--data", default="mnist-mini", help="data set (default: %(default)s)")
-    train.add_argument("--steps", type=_count, default=2000, help="steps in all (default: %(default)s)")
-    train.add_argument("--batch-size", type=_count, default=64, help="images a step (default: %(default)s)")
-    train.add_argument("--seed", type=int, default=0, help="of parameters, order and noise (default: %(default)s)")
-    train.add_argument("--lr", type=float, help="Adam's step size (default: 2e-4 for games, else 1e-3)")
-    train.add_argument("--network", default="mlp", help="mlp or conv (default: %(default)s)")
-    train.add_argument("--set", metavar="OPTION=VALUE", action="append", default=[], help="an option of the model, such as k=5 or latent=32; may be repeated")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
-    train.add_argument("--out", type=Path, help="folder of the run (default: runs/MODEL-DATA-seedSEED)")
-    train.add_argument("--fresh", action="store_true", help="start again even if the folder holds an unfinished run")
+    train.add_argument("--data", default="mnist-mini", help=f"data set{default}")
+    train.add_argument("--steps", type=_count, default=2000, help=f"steps in all{default}")
+    train.add_argument("--batch-size", type=_count, default=64, help=f"images a step{default}")
+    train.add_argument("--seed", **seed, help=f"of parameters, order and noise{default}")
+    train.add_argument(
+        "--lr", type=float, help="Adam's step size (default: 5e-4 for games, else 1e-3)"
+    )
+    train.add_argument("--network", default="mlp", help=f"mlp or conv{default}")
+    train.add_argument(
+        "--set",
+        metavar="OPTION=VALUE",
+        action="append",
+        default=[],
+        help="an option of the model, such as k=5 or latent=32; may be repeated",
+    )
+    train.add_argument("--device", **device)
+    train.add_argument(
+        "--out", type=Path, help="folder of the run (default: runs/MODEL-DATA-seedSEED)"
+    )
+    train.add_argument(
+        "--fresh", action="store_true", help="start again even if the folder holds a run"
+    )
     train.add_argument("--quiet", action="store_true", help="no progress bar")
 
     sample = command("sample", _sample, "Draw samples from a trained model into a picture.")
     sample.add_argument("path", type=Path, help="folder of the run, or its checkpoint file")
-    sample.add_argument("-n", type=_count, default=64, help="number of samples (default: %(default)s)")
-    sample.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    sample.add_argument("--out", type=Path, help="picture to write (default: samples.png in the run)")
+    sample.add_argument("-n", type=_count, default=64, help=f"number of samples{default}")
+    sample.add_argument("--seed", **seed, help=f"of the draws{default}")
+    sample.add_argument(
+        "--out", type=Path, help="picture to write (default: samples.png in the run)"
+    )
 
     evaluate = command(
         "evaluate",
@@ -98,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("path", type=Path, help="folder of the run, or its checkpoint file")
     evaluate.add_argument("--data", help="data set to compare with (default: that of the run)")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    evaluate.add_argument("--seed", **seed, help=f"of the draws{default}")
+    evaluate.add_argument("--device", **device)
 
     command("models", _models, "List the models with their phases and options.")
 
@@ -113,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
 
     grade = command("grade", _grade, "Grade an exercise notebook, or every one in a folder.")
     grade.add_argument("path", type=Path, help="notebook or folder of notebooks")
-    grade.add_argument("--out", type=Path, help="CSV to write (default: grades.csv beside a folder)")
+    grade.add_argument(
+        "--out", type=Path, help="CSV to write (default: grades.csv beside a folder)"
+    )
 
     command("doctor", _doctor, "Report versions, devices, data and what is missing.")
     return parser
@@ -126,6 +148,13 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def _seed(text: str) -> int:
+    seed = _count(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 2^63 - 1")
+    return seed
+
+
 def _options(settings: list[str]) -> dict[str, Any]:
     """OPTION=VALUE pairs; a value is a Python literal where it reads as one, else a word."""
     found: dict[str, Any] = {}
@@ -133,9 +162,12 @@ def _options(settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise UnigenError(f"--set {setting!r} is not of the form OPTION=VALUE, such as k=5.")
+        if name in ("shape", "seed"):
+            reason = "it is that of the data" if name == "shape" else "use --seed"
+            raise UnigenError(f"The {name} cannot be given by --set: {reason}.")
         try:
             found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError):
             found[name] = value
     return found
 
@@ -177,7 +209,11 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _write_grid(model: Model, path: Path, n: int, seed: int) -> None:
+    import matplotlib
     import torch
+
+    matplotlib.use("Agg")  # pictures go to files; no screen is needed
+    import matplotlib.pyplot as plt
 
     from unigen_edu import plots
     from unigen_edu.checkpoints import prepare_folder
@@ -188,12 +224,22 @@ def _write_grid(model: Model, path: Path, n: int, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         x = model.cpu().sample(n)
-    plots.save_samples(x, path)
+    plots.use_style()
+    if x.dim() == 4:
+        figure = plots.image_grid(x)
+    else:
+        figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
+        axes.scatter(x[:, 0], x[:, 1], s=8, color=plots.COLOURS["model"])
+        axes.set_aspect("equal")
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def _sample(given: argparse.Namespace) -> int:
     from unigen_edu import checkpoints
 
+    if given.n < 1:
+        raise UnigenError(f"-n is {given.n}, but a picture needs at least 1 sample.")
     model, _ = checkpoints.load_model(given.path)
     folder = given.path if given.path.is_dir() else given.path.parent
     path = given.out or folder / "samples.png"
@@ -256,7 +302,8 @@ def _doctor(given: argparse.Namespace) -> int:
     from unigen_edu import data
 
     print(f"unigen {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for package in ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "tqdm", "safetensors", "torchmetrics"):
+    packages = "torch torchvision numpy matplotlib ipywidgets tqdm safetensors torchmetrics"
+    for package in packages.split():
         try:
             print(f"  {package} {version(package)}")
         except PackageNotFoundError:
@@ -264,7 +311,8 @@ def _doctor(given: argparse.Namespace) -> int:
     print(f"  devices: {', '.join(_devices(torch))}; {torch.get_num_threads()} CPU threads")
     healthy = True
     try:
-        print(f"  mnist-mini: {len(data.load('mnist-mini', 'train'))} training images, checksum right")
+        count = len(data.load("mnist-mini", "train"))
+        print(f"  mnist-mini: {count} training images, checksum right")
     except UnigenError as error:
         healthy = False
         print(f"  mnist-mini: {error}")
@@ -274,13 +322,14 @@ def _doctor(given: argparse.Namespace) -> int:
     else:
         exists = Path(folder).is_dir()
         healthy = healthy and exists
-        print(f"  UNIGEN_DATA = {folder}" + ("" if exists else ", which is no folder: correct or unset it"))
+        trouble = "" if exists else ", which is no folder: correct or unset it"
+        print(f"  UNIGEN_DATA = {folder}{trouble}")
     grader = importlib.util.find_spec("otter") is not None
     print("  grading: ready" if grader else '  grading: pip install "unigen-edu[grade]"')
     return SUCCESS if healthy else FAILURE
 
 
 def _devices(torch: Any) -> list[str]:
-    found = ["cpu"]
-    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    found = ["cpu", *(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))]
     return found + (["mps"] if torch.backends.mps.is_available() else [])

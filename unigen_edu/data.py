@@ -53,7 +53,7 @@ __all__ = [
 
 Split = Literal["train", "test"]
 
-MNIST_MINI_SHA256 = "3c4be46c0bfec647f85b0e9d53732892f7ceb5c78fa11fa6fedc28b01cbab6c6"
+MNIST_MINI_SHA256 = "d87889ad9c5e1f046841a08d253f7451978554da059c2a41e921a3265b7bae49"
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,11 @@ class Dataset:
         split: str = "train",
         num_classes: int | None = None,
     ):
-        if x.dtype not in (torch.uint8, torch.float32) or x.dim() not in (2, 4) or len(x) == 0:
+        if (x.dtype, x.dim()) not in ((torch.uint8, 4), (torch.float32, 2)) or len(x) == 0:
             raise UnigenError(
                 f"A Dataset holds uint8 images (N, C, H, W) or float32 points (N, D), not "
-                f"{x.dtype} of shape {tuple(x.shape)}: convert the tensor first."
+                f"{x.dtype} of shape {tuple(x.shape)}: convert it, images in [0, 1] by "
+                "(255 * x).round().to(torch.uint8)."
             )
         if labels is not None and labels.shape != x.shape[:1]:
             raise UnigenError(
@@ -224,7 +225,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """"name:split:N:hash" with 16 hexadecimal digits of the SHA-256 of the samples."""
+        """`name:split:N:hash`, with 16 hexadecimal digits of the SHA-256 of the samples."""
         digest = hashlib.sha256(self.x.cpu().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.cpu().numpy().tobytes())
@@ -738,11 +739,11 @@ class Moons(Toy):
         t = torch.from_numpy(math.pi * (node + 1.0) / 2.0)
         # The weights of [-1, 1] sum to 2, and each arc is chosen with probability 1/2.
         log_weight = torch.from_numpy(np.log(weight / 4.0)).repeat(2).to(x)
-        points = self._arcs(t).reshape(-1, 2).to(x)
+        across, up = self._arcs(t).reshape(-1, 2).T.to(x)
         log_norm = math.log(2.0 * math.pi * self.sd**2)
         parts = []
         for some in torch.split(x, 4096):  # 4096 x 512 distances at a time
-            squared = (some[:, None, :] - points).square().sum(-1)
+            squared = (some[:, :1] - across).square() + (some[:, 1:] - up).square()
             parts.append(torch.logsumexp(log_weight - squared / (2.0 * self.sd**2), 1) - log_norm)
         return torch.cat(parts)
 
@@ -828,4 +829,3 @@ def toy(name: str, **options: Any) -> Toy:
         return _TOYS[name](**options)
     except TypeError as error:
         raise UnigenError(f"The toy '{name}' has no such option ({error}): see `toy`.") from error
-

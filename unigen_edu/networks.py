@@ -1,13 +1,14 @@
 """Networks for images of 28x28 or 32x32 pixels and for points in the plane.
 
-Two kinds: `mlp` (fully connected, quick on a laptop) and `conv` (DCGAN-like). None has batch
-normalisation: a discriminator must judge each image by itself, because q(y|x) is a function of one
-x, and a network without running statistics behaves the same in training, in evaluation and when
-ten seeds are trained as one stack.
+Two kinds: `mlp` (fully connected, quick on a laptop) and `conv` (DCGAN-like). The generator of
+images has batch normalisation, without which its first few hundred steps collapse to one picture.
+The discriminator and the encoder have none: they must judge each image by itself, because q(y|x)
+and q(z|x) are functions of one x.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -38,33 +39,38 @@ def check_network(kind: str, shape: Sequence[int]) -> None:
         )
 
 
-def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+def _mlp(sizes: Sequence[int], normalise: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Linear(n_in, n_out))
         if i < len(sizes) - 2:
+            if normalise:
+                layers.append(nn.BatchNorm1d(n_out))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
     return nn.Sequential(*layers)
 
 
-def from_latent(kind: str, latent: int, shape: Sequence[int]) -> nn.Module:
+def from_latent(kind: str, latent: int, shape: Sequence[int], normalise: bool = False) -> nn.Module:
     """Network from latent codes (B, latent) to raw outputs (B, *shape), without a last activation.
 
     mlp: latent-256-512-pixels (points: 64-64). conv: latent-7x7x64-14x14x32-28x28 (8x8 for 32x32).
+    `normalise` puts batch normalisation before each activation.
     """
     check_network(kind, shape)
     if kind == "conv":
         side = shape[1] // 4
         return nn.Sequential(
             nn.Linear(latent, 64 * side * side),
-            nn.LeakyReLU(0.2, inplace=True),
             nn.Unflatten(1, (64, side, side)),
+            nn.BatchNorm2d(64) if normalise else nn.Identity(),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+            nn.BatchNorm2d(32) if normalise else nn.Identity(),
             nn.LeakyReLU(0.2, inplace=True),
             nn.ConvTranspose2d(32, shape[0], 4, stride=2, padding=1),
         )
     hidden = (64, 64) if len(shape) == 1 else (256, 512)
-    body = _mlp((latent, *hidden, math.prod(shape)))
+    body = _mlp((latent, *hidden, math.prod(shape)), normalise)
     return body if len(shape) == 1 else body.append(nn.Unflatten(1, tuple(shape)))
 
 
@@ -94,12 +100,18 @@ class Generator(nn.Module):
 
     def __init__(self, kind: str, shape: Sequence[int], latent: int):
         super().__init__()
+        self.shape = tuple(shape)
         self.latent = latent
-        self.body = from_latent(kind, latent, shape)
+        self.body = from_latent(kind, latent, shape, normalise=len(shape) == 3)
         self.to_unit = nn.Sigmoid() if len(shape) == 3 else nn.Identity()
 
     def forward(self, z: Tensor) -> Tensor:
         """z (B, latent) -> x (B, *shape)."""
+        if self.training and len(z) < 2 and len(self.shape) == 3:
+            raise UnigenError(
+                "Batch normalisation has nothing to average over a single generated image: "
+                "train with a batch_size of at least 2."
+            )
         return self.to_unit(self.body(z))
 
     def noise(self, n: int) -> Tensor:
@@ -160,7 +172,7 @@ class Decoder(nn.Module):
         return torch.sigmoid(raw) if bounded else raw
 
     def log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), summed over the dimensions of x: x (B, *shape), z (k, B, latent) -> (k, B)."""
+        """log p(x|z), summed over the event: x (B, *shape), z (k, B, latent) -> (k, B)."""
         if self.likelihood == "bernoulli":
             return bernoulli_log_prob(x, self._raw(z), batch_dims=z.dim() - 1)
         return gaussian_log_prob(x, self(z), self.log_var, batch_dims=z.dim() - 1)

@@ -130,7 +130,7 @@ def fit(
             last, smaller batch.
         seed: of the order of the data and of all random numbers in training (not of the
             initial parameters, which the model already has).
-        lr, betas: of Adam. The defaults are 2e-4, (0.5, 0.999) for a game of two players and
+        lr, betas: of Adam. The defaults are 5e-4, (0.5, 0.999) for a game of two players and
             1e-3, (0.9, 0.999) otherwise.
         device: "auto", "cpu", "cuda", "mps".
         out: folder for `checkpoint.safetensors`; None keeps nothing on disk.
@@ -151,9 +151,9 @@ def fit(
             written, a checkpoint of another run, or a loss or gradient that is not finite.
         Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
     """
-    lr = lr if lr is not None else (2e-4 if model.is_game() else 1e-3)
+    lr = lr if lr is not None else (5e-4 if model.is_game() else 1e-3)
     betas = betas if betas is not None else ((0.5, 0.999) if model.is_game() else (0.9, 0.999))
-    _check_arguments(model, data, steps, batch_size, log_every, watch, watch_every)
+    _check_arguments(model, data, steps, batch_size, seed, log_every, watch, watch_every)
     _check_adam(lr, betas)
     # Bytes become numbers in [0, 1]; only numbers that came as such can lie outside.
     check_images(data.x if data.x.is_floating_point() else data.images([0]), model.shape)
@@ -243,10 +243,13 @@ def _check_arguments(
     data: Dataset,
     steps: int,
     batch_size: int,
+    seed: int,
     log_every: int,
     watch: Watch | None,
     watch_every: int | None,
 ) -> None:
+    if not 0 <= seed < 2**63:
+        raise UnigenError(f"seed is {seed}, but it must be a whole number from 0 to 2^63 - 1.")
     if steps < 1:
         raise UnigenError(f"steps is {steps}, but training needs at least 1 step.")
     if batch_size < 1:

@@ -168,7 +168,7 @@ class GaussianGANWorld:
         return torch.einsum("g,gi,gip->p", weight, shares, grads[index])
 
     def squared_weight_gradient(self, k: int) -> Tensor:
-        """E sum_i w~_i^2 grad_theta[log q^r(0|x_i) - log p_theta0(0|x_i)]: equals grad L_k(0).  (2,)
+        """E sum_i w~_i^2 grad_theta[log q^r(0|x_i) - log p_theta0(0|x_i)] = grad L_k(0).  (2,)
 
         The doubly reparameterised form. At D = D* the bracket is the logit a, up to a constant.
         """
@@ -303,7 +303,7 @@ class TwoBumpsWorld:
     def best_fit(self, divergence: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
         """The (mean, scale) that minimise ``divergence(p_data, p_g)``, by search on a grid."""
         candidates = [
-            (mean / 10, scale / 10) for mean in range(-40, 41, 2) for scale in range(3, 41, 2)
+            (mean / 10, scale / 10) for mean in range(-40, 41, 5) for scale in range(3, 41, 3)
         ]
         values = torch.stack([divergence(self.p_data, self.bump(*c)) for c in candidates])
         return candidates[int(values.argmin())]

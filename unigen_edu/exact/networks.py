@@ -11,9 +11,10 @@ Two kinds of generator, because two things can move with theta:
 * `FiniteNoiseGenerator`: theta moves the *values* x(z, theta), the weights p(z) are fixed. The
   gradient is the path gradient that training follows.
 
-The two agree for a loss whose integrand is a function of one x. They differ once the integrand
-holds weights that are kept constant: a table has no way to keep them constant, see
-`ImportanceWorld.weighted_loss`.
+Both are the gradient of the loss when its integrand is a fixed function of the draws. They part at
+the constant weights of the IWGAN: a path gradient moves the draws of a group and holds its weights;
+in a table the draws do not move, their probabilities do, and with them the weights that occur. So a
+table gives the gradient of `ImportanceWorld.weighted_loss`, and finite noise gives Eq. (7).
 """
 
 from __future__ import annotations

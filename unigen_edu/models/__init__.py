@@ -10,7 +10,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from unigen_edu.errors import UnigenError
 __all__ = ["create", "get", "names", "options"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _registry() -> dict[str, type[Model]]:
     found: dict[str, type[Model]] = {}
     for module_info in pkgutil.iter_modules(__path__):
@@ -64,9 +64,11 @@ def create(name: str, *, seed: int = 0, **given: Any) -> Model:
     """Build a model with parameters drawn from `seed`, leaving the caller's random state alone.
 
     Raises:
-        UnigenError: unknown model or option, or an option out of range.
+        UnigenError: unknown model or option, an option out of range, or such a seed.
     """
     model_class = get(name)
+    if not 0 <= seed < 2**63:
+        raise UnigenError(f"seed is {seed}, but it must be a whole number from 0 to 2^63 - 1.")
     valid = options(name)
     for option in given:
         if option not in valid:

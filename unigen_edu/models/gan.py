@@ -6,14 +6,14 @@ y from x. Reversing it gives q^r(y|x) = 1 - q(y|x), the inference that the gener
 
 With a(x) the logit of D(x) = q_phi(y=1|x), uniform p(y) and `softplus(-a) = -log D`:
 
-    discriminator   -L_phi   = 1/2 E_{p_data} softplus(-a) + 1/2 E_{p_g} softplus(a)  (eq-lemma1-phi)
-    generator       -L_theta = 1/2 E_{p_g} softplus(-a) + a term without theta      (eq-lemma1-theta)
+    discriminator  -L_phi   = 1/2 E_{p_data} softplus(-a) + 1/2 E_{p_g} softplus(a)  (eq-lemma1-phi)
+    generator      -L_theta = 1/2 E_{p_g} softplus(-a) + a term without theta      (eq-lemma1-theta)
 
 At theta_0 the gradient of -L_theta is that of E_p(y) KL(p_theta(x|y) || q^r(x|y)) - JSD
 (eq-lemma1-gradient). The factors 1/2 are p(y); they are kept so that each loss *is* the equation.
 
-Paper: Goodfellow et al. 2014; the formulation with y is Hu et al. 2018. Left out: batch
-normalisation, label smoothing and other remedies for unstable training.
+Paper: Goodfellow et al. 2014; the formulation with y is Hu et al. 2018. Left out: label
+smoothing, gradient penalties and other remedies for unstable training.
 """
 
 from __future__ import annotations
@@ -130,4 +130,10 @@ class GAN(Model):
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        return self.generator.sample(n).value
+        """`n` draws from p_g: (n, *shape), normalised by running averages, so independent."""
+        training = self.generator.training
+        self.generator.eval()
+        try:
+            return self.generator.sample(n).value
+        finally:
+            self.generator.train(training)

@@ -74,7 +74,8 @@ class VAE(Model):
             )
         if likelihood == "bernoulli" and len(shape) == 1:
             raise UnigenError(
-                "A Bernoulli likelihood needs values in [0, 1]: use likelihood='gaussian' for points."
+                "A Bernoulli likelihood needs values in [0, 1]: "
+                "use likelihood='gaussian' for points."
             )
         check_count("latent", latent, "it counts the coordinates of a code")
         super().__init__(shape=tuple(shape), network=network, latent=latent, likelihood=likelihood)

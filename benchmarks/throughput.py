@@ -1,0 +1,342 @@
+"""Images per second of `unigen_edu.training.fit` beside two loops on the same networks.
+
+    python benchmarks/throughput.py                      # GAN, VAE and IWGAN on this machine's CPU
+    python benchmarks/throughput.py --models gan --steps 300 --rounds 7 --device cuda
+
+Three ways to do the same number of steps, on the same networks (those of `models.create`), the same
+images, the same batch size and the same Adam settings:
+
+plain   The loop of a textbook, written out below: PIL images through `ToTensor` and a `DataLoader`
+        without workers, new fakes for each of the two steps of a GAN, real and generated images in
+        two passes, `backward()` through everything that needs a gradient, Adam as PyTorch sets it
+        up, and `.item()` on every loss at every step.
+tight   No library at all: resident tensor, shuffled indices, one set of fakes a step, gradients of
+        the moved parameters only, fused Adam, nothing recorded. What `fit` loses against it is the
+        price of what it adds: recorded terms, gradient norms, the guard against NaN, checkpoints.
+fit     `fit(model, data, ...)`, timed from call to return, its own set-up included.
+
+The three run in alternation and in a new order each round, so that a machine that slows down slows
+all of them. The ratios are medians over rounds of the ratio *within* a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import ToTensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from unigen_edu import data, models  # noqa: E402
+from unigen_edu.data import Dataset  # noqa: E402
+from unigen_edu.models.gan import GAN  # noqa: E402
+from unigen_edu.models.iwgan import IWGAN  # noqa: E402
+from unigen_edu.models.vae import VAE  # noqa: E402
+from unigen_edu.training import fit, pick_device  # noqa: E402
+
+TARGETS = {"gan": 2.0, "vae": 1.5}  # fit / plain, two CPU cores
+GAME = {"lr": 2e-4, "betas": (0.5, 0.999)}
+ALONE = {"lr": 1e-3, "betas": (0.9, 0.999)}
+
+Loop = Callable[[Any, Dataset, int, int, torch.device], None]
+
+
+# ---- the plain loop ------------------------------------------------------------------------------
+
+
+class Images(torch.utils.data.Dataset):
+    """One PIL image at a time, made a tensor when it is asked for: as torchvision's MNIST does."""
+
+    def __init__(self, source: Dataset):
+        self.pixels = source.x.cpu().squeeze(1).numpy()
+        self.labels = source.labels.tolist()
+        self.transform = ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[i])), self.labels[i]
+
+
+def plain_batches(source: Dataset, batch_size: int, steps: int) -> Iterator[Tensor]:
+    loader = torch.utils.data.DataLoader(
+        Images(source), batch_size=batch_size, shuffle=True, drop_last=True
+    )
+    done = 0
+    while True:
+        for x, _ in loader:
+            if done == steps:
+                return
+            yield x
+            done += 1
+
+
+def plain_gan(model: GAN, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    generator, discriminator = model.generator, model.discriminator
+    optimiser_g = torch.optim.Adam(generator.parameters(), **GAME)
+    optimiser_d = torch.optim.Adam(discriminator.parameters(), **GAME)
+    one, zero = torch.ones(batch, device=device), torch.zeros(batch, device=device)
+    losses = []
+    for x in plain_batches(source, batch, steps):
+        x = x.to(device)
+        optimiser_d.zero_grad()
+        fake = generator(torch.randn(batch, generator.latent, device=device))
+        loss_d = 0.5 * (
+            F.binary_cross_entropy_with_logits(discriminator(x), one)
+            + F.binary_cross_entropy_with_logits(discriminator(fake.detach()), zero)
+        )
+        loss_d.backward()
+        optimiser_d.step()
+
+        optimiser_g.zero_grad()
+        fake = generator(torch.randn(batch, generator.latent, device=device))
+        loss_g = 0.5 * F.binary_cross_entropy_with_logits(discriminator(fake), one)
+        loss_g.backward()
+        optimiser_g.step()
+        losses.append((loss_d.item(), loss_g.item()))
+
+
+def plain_iwgan(
+    model: IWGAN, source: Dataset, steps: int, batch: int, device: torch.device
+) -> None:
+    generator, discriminator, k = model.generator, model.discriminator, model.k
+    optimiser_g = torch.optim.Adam(generator.parameters(), **GAME)
+    optimiser_d = torch.optim.Adam(discriminator.parameters(), **GAME)
+    one, zero = torch.ones(batch, device=device), torch.zeros(batch, device=device)
+    losses = []
+    for x in plain_batches(source, batch, steps):
+        x = x.to(device)
+        optimiser_d.zero_grad()
+        fake = generator(torch.randn(batch, generator.latent, device=device))
+        loss_d = 0.5 * (
+            F.binary_cross_entropy_with_logits(discriminator(x), one)
+            + F.binary_cross_entropy_with_logits(discriminator(fake.detach()), zero)
+        )
+        loss_d.backward()
+        optimiser_d.step()
+
+        optimiser_g.zero_grad()
+        fakes = generator(torch.randn(batch * k, generator.latent, device=device))
+        logits = discriminator(fakes).reshape(batch, k)
+        weights = torch.softmax(logits.detach(), dim=1)
+        loss_g = 0.5 * (weights * F.softplus(-logits)).sum(1).mean()
+        loss_g.backward()
+        optimiser_g.step()
+        losses.append((loss_d.item(), loss_g.item()))
+
+
+def plain_vae(model: VAE, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    encoder, decoder = model.encoder.body, model.decoder.body
+    optimiser = torch.optim.Adam(model.parameters(), **ALONE)
+    losses = []
+    for x in plain_batches(source, batch, steps):
+        x = x.to(device)
+        optimiser.zero_grad()
+        mean, log_var = encoder(x).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        x_hat = torch.sigmoid(decoder(z))
+        reconstruction = F.binary_cross_entropy(x_hat, x, reduction="sum") / batch
+        kl_q_p = -0.5 * (1 + log_var - mean.pow(2) - log_var.exp()).sum() / batch
+        loss = reconstruction + kl_q_p
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+
+
+# ---- the tight loop ------------------------------------------------------------------------------
+
+
+def tight_batches(source: Dataset, batch: int, steps: int) -> Iterator[Tensor]:
+    per_epoch = len(source) // batch
+    for step in range(steps):
+        i = step % per_epoch
+        if i == 0:
+            order = torch.randperm(len(source)).to(source.device)
+        yield source.images(order[i * batch : (i + 1) * batch])
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Adam) -> None:
+    parameters = optimiser.param_groups[0]["params"]
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+
+
+def tight_gan(model: GAN, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    generator, discriminator = model.generator, model.discriminator
+    k = getattr(model, "k", 1)
+    optimiser_g = torch.optim.Adam(generator.parameters(), **GAME, fused=True)
+    optimiser_d = torch.optim.Adam(discriminator.parameters(), **GAME, fused=True)
+    for x in tight_batches(source, batch, steps):
+        fakes = generator(torch.randn(batch * k, generator.latent, device=device))
+        logits = discriminator(torch.cat([x, fakes[::k].detach()]))
+        loss_d = F.softplus(-logits[:batch]).mean() + F.softplus(logits[batch:]).mean()
+        descend(0.5 * loss_d, optimiser_d)
+        logits = discriminator(fakes).reshape(batch, k)
+        weights = torch.softmax(logits.detach(), dim=1)
+        descend(0.5 * (weights * F.softplus(-logits)).sum(1).mean(), optimiser_g)
+
+
+def tight_vae(model: VAE, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    encoder, decoder = model.encoder.body, model.decoder.body
+    optimiser = torch.optim.Adam(model.parameters(), **ALONE, fused=True)
+    for x in tight_batches(source, batch, steps):
+        mean, log_var = encoder(x).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        logits = decoder(z)
+        reconstruction = (F.softplus(logits) - x * logits).sum() / batch
+        kl_q_p = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum() / batch
+        descend(reconstruction + kl_q_p, optimiser)
+
+
+def fitted(model: Any, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    fit(model, source, steps=steps, batch_size=batch, device=device, progress=False)
+
+
+LOOPS: dict[str, dict[str, Loop]] = {
+    "gan": {"plain": plain_gan, "tight": tight_gan, "fit": fitted},
+    "vae": {"plain": plain_vae, "tight": tight_vae, "fit": fitted},
+    "iwgan": {"plain": plain_iwgan, "tight": tight_gan, "fit": fitted},
+}
+
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+def images_per_second(
+    loop: Loop, name: str, source: Dataset, steps: int, batch: int, device: torch.device
+) -> float:
+    model = models.create(name, shape=source.shape, network="mlp").to(device)
+    torch.manual_seed(0)
+    wait(device)
+    started = time.perf_counter()
+    loop(model, source, steps, batch, device)
+    wait(device)
+    return steps * batch / (time.perf_counter() - started)
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def measure(
+    name: str, source: Dataset, steps: int, rounds: int, batch: int, device: torch.device
+) -> dict[str, Any]:
+    """Rates of the three loops in `rounds` rounds, and the medians of their ratios."""
+    loops = LOOPS[name]
+    for loop in loops.values():
+        images_per_second(loop, name, source, max(1, steps // 10), batch, device)  # warm up
+    rates: dict[str, list[float]] = {way: [] for way in loops}
+    for i in range(rounds):
+        ways = list(loops)
+        for way in ways[i % 3 :] + ways[: i % 3]:
+            rate = images_per_second(loops[way], name, source, steps, batch, device)
+            rates[way].append(round(rate, 1))
+
+    def ratio(way: str) -> float:
+        within = [a / b for a, b in zip(rates["fit"], rates[way], strict=True)]
+        return round(statistics.median(within), 3)
+
+    return {
+        "images_per_second": {way: statistics.median(found) for way, found in rates.items()},
+        "fit_over_plain": ratio("plain"),
+        "fit_over_tight": ratio("tight"),
+        "target_fit_over_plain": TARGETS.get(name),
+        "rounds": rates,
+    }
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """What a reader needs to judge the numbers: code, machine, versions and date."""
+
+    def git(*arguments: str) -> str | None:
+        found = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    changes = git("status", "--porcelain", "--", "unigen_edu", "benchmarks")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changes is None else bool(changes),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": str(device),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+        "platform": platform.platform(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Images per second of fit and of two other loops.")
+    parser.add_argument("--models", nargs="+", choices=list(LOOPS), default=list(LOOPS))
+    parser.add_argument("--steps", type=int, default=150, help="steps of each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each loop")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, mps")
+    parser.add_argument("--out", type=Path, help="JSON to write; default results/benchmark_*.json")
+    given = parser.parse_args()
+
+    device = pick_device(given.device)
+    source = data.load("mnist-mini", "train", device=device)
+    found = {}
+    for name in given.models:
+        found[name] = measure(name, source, given.steps, given.rounds, given.batch_size, device)
+        rates = ", ".join(f"{w} {r:.0f}" for w, r in found[name]["images_per_second"].items())
+        print(f"{name:<6} images/s: {rates}; fit/plain {found[name]['fit_over_plain']:.2f}, "
+              f"fit/tight {found[name]['fit_over_tight']:.2f}", flush=True)  # fmt: skip
+    settings = {
+        "data": "mnist-mini",
+        "network": "mlp",
+        "batch_size": given.batch_size,
+        "steps": given.steps,
+        "rounds": given.rounds,
+    }
+    out = given.out or ROOT / "results" / f"benchmark_{device.type}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = {**provenance(device), "settings": settings, "models": found}
+    out.write_text(json.dumps(report, indent=2) + "\n")
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

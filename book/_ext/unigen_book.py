@@ -1,0 +1,446 @@
+"""The book's own Sphinx extension.
+
+* `{equation-index}`: every labelled equation, its checks and the error measured in the last run.
+* `{unification-table}`: every model's variables, distributions and phases, from its declarations.
+* Numbers of equations, figures and lemmas begin with the chapter: (7.3).
+* MathJax is copied from the package sphinx-mathjax-offline, so that a page needs no other host.
+* Notebooks are run again when `unigen_edu` changes; runs of `make notebooks` are not repeated.
+* Each page links to the form for reporting an error in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+import nbformat
+from docutils import nodes
+from docutils.parsers.rst import directives
+from jupyter_cache import get_cache
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "unigen_edu"
+BUILD = ROOT / "build"
+EQUATIONS = BUILD / "equations.json"
+EXECUTED = BUILD / "executed"
+
+# What a page needs of MathJax: the combined component and its fonts, and the speech rules that its
+# accessibility menu loads on demand. The other nine tenths of the package stay where they are.
+MATHJAX_PACKAGE = "sphinx-mathjax-offline"
+MATHJAX_FILES = (
+    "tex-chtml-full.js",
+    "output/chtml/fonts/woff-v2/*.woff",
+    "a11y/*.js",
+    "sre/mathmaps/base.json",
+    "sre/mathmaps/en.json",
+    "sre/mathmaps/nemeth.json",
+)
+# SHA-256 of tex-chtml-full.js of MathJax 3.2.2, equal to the one in npm's package of that version.
+MATHJAX_SHA256 = "91b005503c5d1f0958bf4d73ada1a3be33596b2c4ab5da22277f1b0d3149b5a4"
+
+logger = logging.getLogger(__name__)
+
+
+def package_key(package: Path = PACKAGE) -> str:
+    """A hash of the package's files and of torch's version: what a notebook's outputs depend on."""
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def chapter_of(docname: str) -> int | None:
+    """7 for `book/07_lemma1`; None for a page that is no chapter."""
+    match = re.match(r"(\d+)_", docname.rsplit("/", 1)[-1])
+    return int(match[1]) if match else None
+
+
+# --- Notebooks ----------------------------------------------------------------------------------
+
+
+def key_the_cache(app: Sphinx, config: Config) -> None:
+    """Keep the outputs of one state of the package apart from those of another."""
+    folder = BUILD / "notebooks"
+    current = folder / package_key()
+    for old in folder.glob("*"):
+        if old != current:
+            shutil.rmtree(old, ignore_errors=True)
+    config.nb_execution_cache_path = str(current)
+
+
+def take_over_executed_notebooks(app: Sphinx) -> None:
+    """Put the notebooks that `make notebooks` ran, with this package, into the cache."""
+    executed = sorted((EXECUTED / package_key()).rglob("*.ipynb"))
+    if executed:
+        cache = get_cache(app.config.nb_execution_cache_path)
+        for path in executed:
+            notebook = nbformat.read(path, as_version=4)
+            source = ROOT / path.relative_to(EXECUTED / package_key())
+            try:
+                cache.match_cache_notebook(notebook)
+            except KeyError:
+                cache.cache_notebook_file(
+                    str(path),
+                    uri=str(source),
+                    data={"execution_seconds": notebook.metadata.pop("seconds", 0.0)},
+                    check_validity=False,
+                    overwrite=True,
+                )
+
+
+def reread_notebooks(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Sphinx looks at the notebooks only; a new package changes their outputs too."""
+    key = package_key()
+    if getattr(env, "unigen_package_key", key) == key:
+        env.unigen_package_key = key  # type: ignore[attr-defined]
+        return []
+    env.unigen_package_key = key  # type: ignore[attr-defined]
+    return [doc for doc in env.found_docs if env.doc2path(doc).endswith(".ipynb")]
+
+
+# --- Numbers ------------------------------------------------------------------------------------
+
+
+def number_equations(app: Sphinx, doctree: nodes.document) -> None:
+    """(3) in chapter 7 becomes (7.3), so that a reference from elsewhere is not ambiguous."""
+    docname = app.env.docname
+    chapter = chapter_of(docname)
+    if chapter is None:
+        return
+    equations = app.env.get_domain("math").data["objects"]
+    for node in doctree.findall(nodes.math_block):
+        label = node.get("label")
+        if label in equations and equations[label][0] == docname:
+            number = f"{chapter}.{equations[label][1]}"
+            node["number"] = number
+            equations[label] = (docname, number)
+
+
+def number_figures(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Figures, lemmas and exercises count from 1 in each chapter, after its number."""
+    for docname, by_type in env.toc_fignumbers.items():
+        chapter = chapter_of(docname)
+        if chapter is not None:
+            for numbers in by_type.values():
+                for count, node_id in enumerate(numbers, start=1):
+                    numbers[node_id] = (chapter, count)
+    return []
+
+
+# --- Tables made from the package ---------------------------------------------------------------
+
+
+def cell(*content: nodes.Node, **attributes: Any) -> nodes.entry:
+    """A cell of a table; nodes side by side in one paragraph unless they are blocks already."""
+    entry = nodes.entry("", **attributes)
+    if content and isinstance(content[0], nodes.paragraph):
+        entry.extend(content)
+    else:
+        entry += nodes.paragraph("", "", *content)
+    return entry
+
+
+def math(tex: str) -> nodes.math:
+    return nodes.math(tex, tex)
+
+
+def table(
+    headings: list[str], rows: list[list[nodes.entry]], classes: list[str], widths: list[int]
+) -> nodes.table:
+    """A table node; `classes` go on it and thereby into the page's style sheet."""
+    group = nodes.tgroup("", cols=len(headings))
+    group.extend(nodes.colspec("", colwidth=width) for width in widths)
+    head_row = nodes.row("", *(cell(nodes.Text(heading)) for heading in headings))
+    group += nodes.thead("", head_row)
+    group += nodes.tbody("", *(nodes.row("", *row) for row in rows))
+    return nodes.table("", group, classes=classes)
+
+
+def equation_reference(label: str, docname: str) -> pending_xref:
+    """A link to an equation, shown as its number."""
+    return pending_xref(
+        "",
+        nodes.literal("", label),
+        refdomain="math",
+        reftype="numref",
+        reftarget=label,
+        refdoc=docname,
+        refwarn=True,
+    )
+
+
+class EquationIndexNode(nodes.General, nodes.Element):
+    """Stands for the index until every page has been read."""
+
+
+class EquationIndex(SphinxDirective):
+    """`{equation-index}`: a table for each chapter, made from `build/equations.json`."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(EQUATIONS))
+        return [EquationIndexNode()]
+
+
+def measured(value: float | None) -> str:
+    """1.7e-15 as 2·10⁻¹⁵: an error is known to one digit."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    digit, exponent = f"{value:.0e}".split("e")
+    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{power}" if digit == "1" else f"{digit}·10{power}"
+
+
+class FillEquationIndex(SphinxPostTransform):
+    """Writes the index, before Sphinx resolves the references in it."""
+
+    default_priority = 5
+
+    def run(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(EquationIndexNode)):
+            node.replace_self(self.index())
+
+    def index(self) -> list[nodes.Node]:
+        if not EQUATIONS.exists():
+            logger.warning(
+                "build/equations.json is missing, so the equation index would be empty: run "
+                "'make equations'.",
+                location=self.env.docname,
+            )
+            return []
+        checks: dict[str, dict[str, Any]] = json.loads(EQUATIONS.read_text(encoding="utf-8"))
+        stated: dict[str, list[str]] = {}
+        for label, (docname, _) in self.env.get_domain("math").data["objects"].items():
+            if label.startswith("eq-"):
+                stated.setdefault(docname, []).append(label)
+        content: list[nodes.Node] = [self.summary(checks, stated)]
+        for docname in sorted(stated):
+            rows = []
+            for label in stated[docname]:
+                if label not in checks:
+                    logger.warning(
+                        "the equation %s has neither a check nor a definition: run "
+                        "'make equations', and see tests/equations.",
+                        label,
+                        location=docname,
+                    )
+                    continue
+                rows.append(self.row(label, checks[label]))
+            title = self.env.titles[docname].deepcopy()
+            section = nodes.section(ids=[nodes.make_id(f"equations-of-{docname}")])
+            section += nodes.title("", "", *title.children)
+            section += table(
+                ["Equation", "Checked by", "Comparisons", "Largest error", "Tolerance"],
+                rows,
+                ["equation-index"],
+                [30, 40, 10, 10, 10],
+            )
+            content.append(section)
+        return content
+
+    def row(self, label: str, check: dict[str, Any]) -> list[nodes.entry]:
+        here = self.env.docname
+        name = [equation_reference(label, here), nodes.Text(" "), nodes.literal("", label)]
+        if check["kind"] == "definition":
+            reason = nodes.emphasis("", f"Definition: {check['reason']}.")
+            return [cell(*name), cell(reason, morecols=3)]
+        tests = [nodes.paragraph("", "", nodes.literal("", test)) for test in check["tests"]]
+        return [
+            cell(*name),
+            cell(*tests),
+            cell(nodes.Text(str(check["comparisons"]))),
+            cell(nodes.Text(measured(check["error"]))),
+            cell(nodes.Text(measured(check["tolerance"]))),
+        ]
+
+    @staticmethod
+    def summary(checks: dict[str, Any], stated: dict[str, list[str]]) -> nodes.paragraph:
+        labels = [label for of_page in stated.values() for label in of_page if label in checks]
+        checked = [label for label in labels if checks[label]["kind"] == "checked"]
+        errors = [checks[label]["error"] for label in checked if checks[label]["error"] is not None]
+        comparisons = sum(checks[label]["comparisons"] for label in checked)
+        text = (
+            f"{len(labels)} equations: {len(checked)} checked in {comparisons} comparisons, "
+            f"{len(labels) - len(checked)} definitions."
+        )
+        if errors:
+            text += f" Largest error of any: {measured(max(errors))}."
+        return nodes.paragraph("", text, classes=["equation-summary"])
+
+
+class UnificationTable(SphinxDirective):
+    """`{unification-table}`: the models and what each phase of their training reduces.
+
+    Options: `models`, names separated by commas (default: all); `current`, the name of the model
+    that the chapter is about, which is highlighted.
+    """
+
+    has_content = False
+    option_spec: ClassVar = {
+        "models": directives.unchanged_required,
+        "current": directives.unchanged_required,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        from unigen_edu import models
+        from unigen_edu.errors import UnigenError
+
+        for path in PACKAGE.glob("models/*.py"):
+            self.env.note_dependency(str(path))
+        current = self.options.get("current")
+        chosen = self.options.get("models")
+        try:
+            if chosen is None:
+                listed = models.names()
+            else:
+                listed = [name.strip() for name in chosen.split(",")]
+            if current is not None and current not in listed:
+                raise UnigenError(f"the current model '{current}' is not in the table.")
+            rows = [row for name in listed for row in self.rows(models.get(name), name == current)]
+        except UnigenError as error:
+            raise self.error(str(error)) from error
+        headings = ["Model", "Variables", "Distributions", "Phase", "reduces", "where", "Equation"]
+        return [table(headings, rows, ["unification-table"], [14, 14, 18, 14, 22, 14, 8])]
+
+    def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
+        """One row a phase; the cells of the model itself span them."""
+        classes = ["current-model"] if is_current else []
+        span = {"morerows": len(model.phases) - 1} if len(model.phases) > 1 else {}
+        rows = []
+        for position, phase in enumerate(model.phases):
+            row = []
+            if position == 0:
+                row += [
+                    cell(*self.title(model, is_current), classes=classes, **span),
+                    cell(*map(self.variable_cell, model.variables), classes=classes, **span),
+                    cell(*map(self.factor_cell, model.factors), classes=classes, **span),
+                ]
+            moves = ", ".join(phase.moves)
+            step = [nodes.strong("", phase.name), nodes.Text(f" moves {moves}")]
+            if phase.moves == (phase.name,):
+                step = step[:1]
+            row += [
+                cell(*step, classes=classes),
+                cell(math(phase.reduces), classes=classes),
+                cell(*self.symbols(phase.direction), classes=classes),
+                cell(equation_reference(phase.equation, self.env.docname), classes=classes),
+            ]
+            rows.append(row)
+        return rows
+
+    def title(self, model: Any, is_current: bool) -> list[nodes.Node]:
+        title = nodes.strong("", model.title) if is_current else nodes.Text(model.title)
+        if f"book/{model.chapter}" not in self.env.found_docs:
+            return [title]
+        link = pending_xref(
+            "",
+            title,
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/book/{model.chapter}",
+            refexplicit=True,
+            refdoc=self.env.docname,
+            refwarn=True,
+        )
+        return [link]
+
+    @staticmethod
+    def variable_cell(variable: Any) -> nodes.paragraph:
+        seen = "" if variable.observed else ", latent"
+        return nodes.paragraph(
+            "", "", math(variable.tex), nodes.Text(f" {variable.meaning}{seen}")
+        )
+
+    @staticmethod
+    def factor_cell(factor: Any) -> nodes.paragraph:
+        return nodes.paragraph("", "", math(factor.tex), classes=[f"factor-{factor.role}"])
+
+    @staticmethod
+    def symbols(words: str) -> list[nodes.Node]:
+        """Words with `p_theta`, `q_phi`, `theta_0` and the like set as mathematics."""
+        content: list[nodes.Node] = []
+        symbol = r"(?<!\w)(?:[pq]_(?:theta|phi|eta)|(?:theta|phi|eta)_0|q\^r)(?!\w)"
+        for part in filter(None, re.split(f"({symbol})", words)):
+            if re.fullmatch(symbol, part):
+                content.append(math(re.sub(r"(theta|phi|eta)", r"\\\1", part)))
+            else:
+                content.append(nodes.Text(part))
+        return content
+
+
+# --- MathJax and links --------------------------------------------------------------------------
+
+
+def mathjax_folder() -> Path:
+    """Where the package sphinx-mathjax-offline keeps MathJax, which must be version 3.2.2."""
+    files = importlib.metadata.files(MATHJAX_PACKAGE) or []
+    for file in files:
+        if file.name == "tex-chtml-full.js":
+            path = Path(str(file.locate()))
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            if found != MATHJAX_SHA256:
+                raise RuntimeError(f"{path} is not MathJax 3.2.2: install {MATHJAX_PACKAGE} again.")
+            return path.parent
+    raise RuntimeError(f"{MATHJAX_PACKAGE} holds no MathJax: install it again.")
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.format != "html":
+        return
+    source, target = mathjax_folder(), Path(app.outdir) / "_static" / "mathjax"
+    for pattern in MATHJAX_FILES:
+        for path in source.glob(pattern):
+            copy = target / path.relative_to(source)
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+
+
+def link_to_report_form(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give the template `report-error.html` the address of a form that names the page."""
+    repository = context.get("theme_repository_url") or ""
+    if repository and doctree is not None:
+        title = app.env.titles[pagename].astext() if pagename in app.env.titles else pagename
+        query = urlencode({"title": f"{title}: ", "body": f"Page: {pagename}\n\nWhat is wrong:\n"})
+        context["report_error_url"] = f"{repository}/issues/new?{query}"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    sys.path.insert(0, str(ROOT))  # autodoc and the tables see this copy of the package
+    app.add_directive("equation-index", EquationIndex)
+    app.add_directive("unification-table", UnificationTable)
+    app.add_node(EquationIndexNode)
+    app.add_post_transform(FillEquationIndex)
+    app.config.templates_path.append(str(ROOT / "book" / "_templates"))
+    app.config.mathjax_path = "mathjax/tex-chtml-full.js"
+    app.connect("config-inited", key_the_cache)
+    app.connect("builder-inited", take_over_executed_notebooks)
+    app.connect("env-get-outdated", reread_notebooks)
+    app.connect("doctree-read", number_equations)
+    app.connect("env-get-updated", number_figures, priority=900)
+    app.connect("env-updated", lambda app, env: [d for d in env.found_docs if "_index" in d])
+    app.connect("html-page-context", link_to_report_form)
+    app.connect("build-finished", copy_mathjax)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

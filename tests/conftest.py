@@ -1,0 +1,31 @@
+"""Small data and small models for all tests, and one thread, so that workers do not compete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from unigen_edu import models
+from unigen_edu.data import Dataset
+from unigen_edu.declarations import Model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def digits() -> Dataset:
+    """21 random images of 4x4 bytes, each labelled with its own index."""
+    x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    return Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
+
+
+@pytest.fixture
+def small() -> Callable[..., Model]:
+    """`models.create` for images of 4x4 pixels and few latent coordinates."""
+
+    def create(name: str, **options: object) -> Model:
+        return models.create(name, **{"shape": (1, 4, 4), "latent": 3, **options})
+
+    return create

@@ -1,0 +1,188 @@
+"""A small runner for exercises: the cells and the test files of otter, without its processes.
+
+Grading one notebook with otter takes about seven seconds of computing, most of it imports. There
+are about ninety answers to try, so they are executed here in one process, against the same test
+files. tests/test_grading.py shows that the two agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unigen_edu import exercises
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HOME = exercises.find_home()
+
+
+@dataclass
+class Outcome:
+    scores: dict[str, float]
+    messages: dict[str, list[str]] = field(default_factory=dict)  # of the failed public tests
+    hidden_failures: dict[str, int] = field(default_factory=dict)
+
+
+def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [
+        {"source": "".join(c["source"]), "tags": c["metadata"].get("tags", [])}
+        for c in cells
+        if c["cell_type"] == "code"
+    ]
+
+
+def checked_question(cell: Mapping[str, Any]) -> str | None:
+    found = re.fullmatch(r'grader\.check\("(\w+)"\)', cell["source"].strip())
+    return found.group(1) if found else None
+
+
+class Runner:
+    """Executes the reference once; tries other answers to one question on a copy of its results."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.built = exercises.build(name, folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from otter.nbmeta_config import NBMetadataConfig
+            from otter.test_files import create_test_file
+
+        tests = sorted((self.built.key.parent / "tests").glob("*.py"))
+        self.tests = {t.stem: create_test_file(str(t), NBMetadataConfig()) for t in tests}
+        self.answers: dict[str, list[str]] = {}  # question -> its code cells, the answer first
+        self.environment: dict[str, Any] = {}
+        since_check: list[str] = []
+        for cell in code_cells(self.built.key):
+            if "setup" in cell["tags"]:
+                continue
+            question = checked_question(cell)
+            if question is not None:
+                self.answers[question] = since_check
+                since_check = []
+                continue
+            if "otter_assign_solution_cell" in cell["tags"]:
+                since_check = []
+            since_check.append(cell["source"])
+            execute(cell["source"], self.environment)
+
+    def score(self, environment: dict[str, Any]) -> Outcome:
+        outcome = Outcome({})
+        for question, test in self.tests.items():
+            with contextlib.redirect_stdout(io.StringIO()):
+                test.run(environment)
+            outcome.scores[question] = test.score
+            failed = [r for r in test.test_case_results if not r.passed]
+            outcome.messages[question] = [r.message for r in failed if not r.test_case.hidden]
+            outcome.hidden_failures[question] = sum(r.test_case.hidden for r in failed)
+        return outcome
+
+    def reference(self) -> Outcome:
+        return self.score(dict(self.environment))
+
+    def public_only(self, question: str) -> bool:
+        """Whether every test of a question can be seen by students."""
+        return all(not case.hidden for case in self.tests[question].test_cases)
+
+    def stub(self) -> Outcome:
+        """The student's notebook as it is handed out; raises if one of its cells does."""
+        environment: dict[str, Any] = {}
+        for cell in code_cells(self.built.student / f"{self.built.name}.ipynb"):
+            if "setup" not in cell["tags"] and checked_question(cell) is None:
+                execute(cell["source"], environment)
+        return self.score(environment)
+
+    def with_answer(self, question: str, code: str) -> Outcome:
+        environment = dict(self.environment)
+        execute(code, environment)
+        for cell in self.answers[question][1:]:  # given cells that use the answer
+            with contextlib.suppress(Exception):  # an error ends a cell, not the notebook
+                execute(cell, environment)
+        return self.score(environment)
+
+
+def execute(code: str, environment: dict[str, Any]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(code, "<cell>", "exec"), environment)
+
+
+@dataclass(frozen=True)
+class Answer:
+    exercise: str
+    question: str
+    kind: str  # "wrong" or "right"
+    name: str
+    code: str
+    says: str | None
+
+    def __str__(self) -> str:
+        return f"{self.exercise}-{self.question}-{self.name}"
+
+
+def listed_answers(name: str) -> list[Answer]:
+    listed = tomllib.loads((HOME / name / "answers.toml").read_text(encoding="utf-8"))
+    return [
+        Answer(name, question, kind, entry["name"], entry["code"], entry.get("says"))
+        for question, kinds in listed.items()
+        for kind, entries in kinds.items()
+        for entry in entries
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize by exercise, and by the wrong or the right answers listed for it."""
+    if "exercise" in metafunc.fixturenames:
+        metafunc.parametrize("exercise", exercises.names())
+    for kind in ("wrong", "right"):
+        if f"{kind}_answer" in metafunc.fixturenames:
+            listed = [a for name in exercises.names() for a in listed_answers(name)]
+            chosen = [answer for answer in listed if answer.kind == kind]
+            metafunc.parametrize(f"{kind}_answer", chosen, ids=str)
+
+
+@pytest.fixture(scope="session")
+def answers() -> Any:
+    """answers(name) -> the answers listed for an exercise."""
+    return listed_answers
+
+
+@pytest.fixture(scope="session")
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """runners(name) -> Runner, built once; the notebooks' default dtype is put back at the end."""
+    import matplotlib
+
+    dtype, backend = torch.get_default_dtype(), matplotlib.get_backend()
+    matplotlib.use("agg")
+    made: dict[str, Runner] = {}
+
+    def runner(name: str) -> Runner:
+        if name not in made:
+            made[name] = Runner(name, tmp_path_factory.mktemp(name))
+        torch.set_default_dtype(torch.float64)
+        return made[name]
+
+    yield runner
+    torch.set_default_dtype(dtype)
+    matplotlib.use(backend)
+
+
+@pytest.fixture(autouse=True)
+def _default_dtype() -> Iterator[None]:
+    """No test leaves the notebooks' dtype behind."""
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)

@@ -1,0 +1,101 @@
+"""The shipped classifier is the recorded one and does what the record says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unigen_edu import classifier as module
+from unigen_edu import data, metrics
+from unigen_edu.assets.train_classifier import train_classifier
+from unigen_edu.classifier import DigitClassifier, load_classifier
+from unigen_edu.errors import UnigenError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def record() -> dict:
+    return json.loads((ROOT / "results" / "classifier.json").read_text())
+
+
+def run_on(record: dict, name: str) -> dict:
+    return next(run for run in record["runs"] if run["data"] == name)
+
+
+def test_shipped_weights_classify_the_test_images(record):
+    # A single wrong layer or scale drops this to a tenth; the record says how good it really is.
+    # 0.975 leaves room for the rounding of other machines and none for a damaged network.
+    test_set = data.load("mnist-mini", "test")
+    found = metrics.accuracy(load_classifier(), test_set)
+    assert found >= 0.975
+    assert found == pytest.approx(run_on(record, "mnist")["mini_test_accuracy"], abs=0.001)
+
+
+def test_record_says_what_the_book_claims(record):
+    assert run_on(record, "mnist")["test_accuracy"] >= 0.99
+    assert run_on(record, "mnist-mini")["test_accuracy"] >= 0.975
+    for run in record["runs"]:
+        easy, hard = run["test_errors_by_half"]
+        assert easy < hard  # why mnist-mini is spread over the file
+    assert record["weights_sha256"] == module.WEIGHTS_SHA256
+    assert record["parameters"] == sum(p.numel() for p in DigitClassifier().parameters())
+    train = run_on(record, "mnist-mini")["train_fingerprint"]
+    assert train == data.load("mnist-mini", "train").fingerprint
+
+
+def test_weights_are_small():
+    path = ROOT / "unigen_edu" / "assets" / "classifier.safetensors"
+    assert path.stat().st_size < 600_000
+    assert sum(p.numel() for p in DigitClassifier().parameters()) < 200_000
+
+
+def test_loaded_classifier_is_ready_to_measure():
+    network = load_classifier()
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    images = data.load("mnist-mini", "test").images(slice(0, 5))
+    features = network.features(images)
+    assert features.shape == (5, 64) == (5, network.num_features)
+    assert features.min() >= 0
+    assert torch.equal(network.head(features), network(images))
+
+
+def test_other_weights_are_refused(monkeypatch):
+    monkeypatch.setattr(module, "WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(UnigenError, match="damaged"):
+        load_classifier()
+
+
+def test_missing_weights_are_reported(monkeypatch, tmp_path):
+    monkeypatch.setattr(module.resources, "files", lambda _: tmp_path)
+    with pytest.raises(UnigenError, match="missing"):
+        load_classifier()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(2, 28, 28),
+        torch.zeros(2, 1, 32, 32),
+        torch.zeros(2, 3, 28, 28),
+        torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
+    ],
+)
+def test_other_images_are_refused(x):
+    with pytest.raises(UnigenError, match="float images"):
+        DigitClassifier()(x)
+
+
+def test_training_learns_and_repeats_itself():
+    train_set = data.load("mnist-mini", "train").subset(slice(0, 1000))
+    test_set = data.load("mnist-mini", "test")
+    before = torch.get_rng_state()
+    first, second = (train_classifier(train_set, epochs=4, batch_size=50, seed=1) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert metrics.accuracy(first, test_set) > 0.7  # chance is 0.1; a still network stays there

@@ -1,0 +1,219 @@
+"""The graded exercises: one source notebook each, and what is generated from it.
+
+An exercise is a folder ``exercises/NAME`` of the repository:
+
+    source.ipynb   prompts, reference solutions, public and hidden tests, in otter-assign's format
+    answers.toml   plausible wrong answers and other right ones; the project's tests grade them all
+    student/       generated and committed: NAME.ipynb and its public tests, nothing else
+    generated/     generated, not committed: the autograder and the answer key
+
+``python -m unigen_edu.exercises`` brings student/ and generated/ up to date;
+``python -m unigen_edu.exercises --check`` says whether student/ is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unigen_edu.errors import UnigenError
+
+__all__ = ["Built", "build", "find_home", "generate", "names", "out_of_date"]
+
+SOURCE = "source.ipynb"
+BANNER = "# Generated from exercises/{name}/source.ipynb by `make exercises`. Do not edit.\n"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What one source notebook gives.  ``points``: question -> points, in order."""
+
+    name: str
+    points: dict[str, float]
+    student: Path  # folder with NAME.ipynb and tests/
+    autograder: Path  # otter's zip file, with the hidden tests
+    key: Path  # the notebook with the reference solutions
+
+
+def find_home() -> Path:
+    """The folder ``exercises`` of the repository this package was imported from."""
+    home = Path(__file__).resolve().parent.parent / "exercises"
+    if not any(home.glob(f"*/{SOURCE}")):
+        raise UnigenError(
+            f"no exercises in {home}: their sources are in the repository, not in the installed "
+            "package, so clone it and install it with pip install -e '.[grade]'."
+        )
+    return home
+
+
+def names(home: Path | None = None) -> tuple[str, ...]:
+    """The exercises there are, in order of their chapters."""
+    home = find_home() if home is None else home
+    return tuple(sorted(source.parent.name for source in home.glob(f"*/{SOURCE}")))
+
+
+def build(name: str, into: Path, home: Path | None = None) -> Built:
+    """Build the student's notebook, the autograder and the answer key in the folder ``into``."""
+    source = (find_home() if home is None else home) / name / SOURCE
+    if not source.is_file():
+        raise UnigenError(f"there is no exercise {name!r}: {source} does not exist.")
+    require_otter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of otter's own imports
+        from otter.assign import main as assign
+        from otter.nbmeta_config import NBMetadataConfig
+        from otter.test_files import create_test_file
+
+        # otter names what it writes after the file it reads, so the copy carries the final name.
+        into.mkdir(parents=True, exist_ok=True)
+        master = into / f"{name}.ipynb"
+        shutil.copyfile(source, master)
+        try:
+            assign(str(master), str(into), no_run_tests=True, no_pdfs=True)
+        finally:
+            master.unlink()
+
+    student, private = into / "student", into / "autograder"
+    _tidy_notebook(student / f"{name}.ipynb", name)
+    _tidy_notebook(private / f"{name}.ipynb", name)
+    functions = _functions_of(source)
+    for test in sorted((student / "tests").glob("*.py")):
+        test.write_text(BANNER.format(name=name) + _as_written(test.read_text(), functions))
+    tests = sorted((private / "tests").glob("*.py"))
+    points = {t.stem: float(create_test_file(str(t), NBMetadataConfig()).possible) for t in tests}
+    (archive,) = private.glob("*.zip")
+    return Built(name, points, student, archive, private / f"{name}.ipynb")
+
+
+def require_otter() -> None:
+    """Raise `UnigenError` if otter-grader, or the kernel it runs notebooks with, is missing."""
+    for module in ("otter", "ipykernel"):
+        if importlib.util.find_spec(module) is None:
+            raise UnigenError(
+                f"grading needs {'otter-grader' if module == 'otter' else module}: "
+                'pip install "unigen-edu[grade]".'
+            )
+
+
+def _functions_of(source: Path) -> dict[str, str]:
+    """The functions in the code cells of a source notebook, by name, as they were typed."""
+    found = {}
+    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
+        code = "".join(cell["source"])
+        if cell["cell_type"] != "code" or not re.search(r"^def ", code, re.MULTILINE):
+            continue
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef):
+                found[node.name] = ast.get_source_segment(code, node) or ""
+    return found
+
+
+def _as_written(test: str, functions: Mapping[str, str]) -> str:
+    """A test file with its functions as they were typed: otter drops layout and comments."""
+    parts, lines, last = [], test.splitlines(), 0
+    for node in ast.parse(test).body:
+        if isinstance(node, ast.FunctionDef):
+            parts += [*lines[last : node.lineno - 1], functions[node.name], ""]
+            last = node.end_lineno or node.lineno
+    text = "\n".join([*parts, *lines[last:]])
+    return re.sub(r"\n{3,}@", "\n\n\n@", text).strip() + "\n"
+
+
+def _tidy_notebook(path: Path, name: str) -> None:
+    """Give a generated notebook the same bytes every time: fixed ids and metadata, no outputs."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for number, cell in enumerate(notebook["cells"], start=1):
+        cell["id"] = f"cell-{number:02d}"
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    notebook["metadata"] = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "otter": {"assignment_name": name},
+    }
+    path.write_text(as_json(notebook), encoding="utf-8")
+
+
+def as_json(notebook: dict[str, Any]) -> str:
+    """A notebook as nbformat writes it."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def generate(name: str, home: Path | None = None) -> Path:
+    """Write ``student/`` and ``generated/`` of an exercise anew; returns the student's notebook."""
+    folder = (find_home() if home is None else home) / name
+    with tempfile.TemporaryDirectory() as temporary:
+        built = build(name, Path(temporary), home)
+        for target in (folder / "student", folder / "generated"):
+            shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(built.student, folder / "student")
+        (folder / "generated").mkdir()
+        shutil.copyfile(built.autograder, folder / "generated" / "autograder.zip")
+        shutil.copyfile(built.key, folder / "generated" / "answer_key.ipynb")
+    return folder / "student" / f"{name}.ipynb"
+
+
+def out_of_date(name: str, home: Path | None = None) -> list[str]:
+    """The files of ``student/`` that differ from what the source gives now; empty if none does."""
+    folder = (find_home() if home is None else home) / name / "student"
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = build(name, Path(temporary), home).student
+        wanted = {p.relative_to(fresh).as_posix(): p for p in fresh.rglob("*") if p.is_file()}
+        there = {p.relative_to(folder).as_posix(): p for p in _student_files(folder)}
+        return sorted(
+            file
+            for file in wanted.keys() | there.keys()
+            if file not in wanted
+            or file not in there
+            or wanted[file].read_bytes() != there[file].read_bytes()
+        )
+
+
+def _student_files(folder: Path) -> list[Path]:
+    """Notebooks and tests; not the logs and caches that running a notebook leaves behind."""
+    found = [*folder.glob("*.ipynb"), *(folder / "tests").glob("*.py")]
+    return [path for path in found if path.is_file()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m unigen_edu.exercises",
+        description="Generate student notebooks, autograders and answer keys from their sources.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="exercises (default: all)")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail if a student version is stale"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        chosen = given.names or names()
+        stale = 0
+        for name in chosen:
+            if not given.check:
+                print(generate(name))
+                continue
+            differing = out_of_date(name)
+            stale += bool(differing)
+            print(f"{name}: {'differs: ' + ', '.join(differing) if differing else 'up to date'}")
+        if stale:
+            print("Run `make exercises` and commit what it changes.", file=sys.stderr)
+        return 1 if stale else 0
+    except UnigenError as error:
+        print(f"exercises: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
