@@ -4,7 +4,8 @@
 # `make PYTHON=/path/to/python3` chooses the interpreter; `make help` lists the parts.
 
 PYTHON ?= python3
-RUN := .venv/bin/python
+BIN := .venv/bin
+RUN := $(BIN)/python
 PAGES := _build/html/index.html
 # Notebooks run for the book: sliders become plain HTML, and nothing draws a progress bar.
 FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
@@ -18,7 +19,7 @@ help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 book: environment equations  ## build the book; prints where it is
-	$(FOR_THE_BOOK) $(RUN) -m jupyter_book build . -W -n --keep-going
+	$(FOR_THE_BOOK) $(BIN)/jupyter-book build . -W -n --keep-going
 	@echo "The book: $(CURDIR)/$(PAGES)"
 
 test: lint types unit notebooks site-test  ## run every check, the fast ones first
@@ -34,7 +35,7 @@ unit: environment  ## package, equations, exercises and the form of the notebook
 
 notebooks: environment  ## run every notebook; compare the outputs that are marked for it
 	$(FOR_THE_BOOK) $(PARALLEL) --dist loadfile --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 300 $$($(RUN) tools/notebooks.py)
+		--nbval-cell-timeout 600 $$($(RUN) tools/notebooks.py)
 
 equations: build/equations.json  ## measure every equation for the equation index
 

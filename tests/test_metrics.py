@@ -21,7 +21,7 @@ D, Q, SIGMA = 5, 2, 0.7
 
 
 class LinearGaussian:
-    """z ~ N(0, I), x = W z + mu + sigma e; the encoder has the right mean, its covariance is chosen.
+    """z ~ N(0, I), x = W z + mu + sigma e; its encoder has the right mean, a chosen covariance.
 
     The posterior is N(M^-1 W'(x - mu), sigma^2 M^-1) with M = W'W + sigma^2 I.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from unigen_edu.declarations import Model
@@ -66,7 +66,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     header = {"format": FORMAT, "sha256": _file_checksum(whole, text), "meta": text}
     new = path.with_suffix(".part")
     try:
-        save_file(whole, new, metadata=header)
+        new.write_bytes(serialise(whole, metadata=header))
         os.replace(new, path)
     except (OSError, SafetensorError) as error:
         new.unlink(missing_ok=True)

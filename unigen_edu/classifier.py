@@ -18,7 +18,7 @@ from unigen_edu.errors import UnigenError
 
 __all__ = ["WEIGHTS_SHA256", "DigitClassifier", "load_classifier"]
 
-WEIGHTS_SHA256 = "pending"
+WEIGHTS_SHA256 = "7250117cfd266d8adc9cc1445bc6fc5e873f51e7e589e55f76cfa3307a71e8c7"
 
 
 class DigitClassifier(nn.Module):

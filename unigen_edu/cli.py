@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"unigen: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt as stopped:
-        print(f"unigen: {stopped or 'stopped'}", file=sys.stderr)
+        print(f"unigen: {str(stopped) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left: `unigen models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=text,
-            description=f"{text} {more}".strip(),
+            description=f"{text}\n{more}".strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=run)
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         _train,
         "Train a model and keep a checkpoint and a grid of samples.",
-        "\n\nThe run is kept in runs/MODEL-DATA-seedSEED (or --out). If the run is interrupted, the"
+        "\nThe run is kept in runs/MODEL-DATA-seedSEED (or --out). If the run is interrupted, the"
         "\nsame command continues it and ends with the same parameters, to the bit."
         "\n\n  unigen train iwgan --data mnist-mini --steps 500 --seed 0"
         "\n  unigen train vae --set latent=16 --network conv --device cuda",
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         "data",
         _data,
         "List the data sets, or load one and check it.",
-        "\n\nFiles are read from the folder in UNIGEN_DATA (torchvision's layout) or downloaded.",
+        "\nFiles are read from the folder in UNIGEN_DATA (torchvision's layout) or downloaded.",
     )
     data.add_argument("name", nargs="?", help="data set to load and check; none lists them")
 

@@ -240,9 +240,9 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     pairs = {(p, f.child) for f in declared.factors for p in f.parents}
     with plt.rc_context(_STYLE):
         xs, ys = zip(*position.values(), strict=True)
-        width, height = max(xs) - min(xs) + 2.0, max(ys) - min(ys) + 1.9
+        width, height = max(xs) - min(xs) + 2.0, max(ys) - min(ys) + 1.6
         fig, ax = plt.subplots(figsize=(1.05 * width, 1.05 * height))
-        ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(min(ys) - 0.95, max(ys) + 0.95))
+        ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(min(ys) - 0.85, max(ys) + 0.75))
         ax.set_aspect("equal")
         ax.set_axis_off()
         for factor in declared.factors:

@@ -170,7 +170,7 @@ def table(
     head_row = nodes.row("", *(cell(nodes.Text(heading)) for heading in headings))
     group += nodes.thead("", head_row)
     group += nodes.tbody("", *(nodes.row("", *row) for row in rows))
-    return nodes.table("", group, classes=classes)
+    return nodes.table("", group, classes=[*classes, "colwidths-given"])
 
 
 def equation_reference(label: str, docname: str) -> pending_xref:
@@ -253,7 +253,7 @@ class FillEquationIndex(SphinxPostTransform):
                 ["Equation", "Checked by", "Comparisons", "Largest error", "Tolerance"],
                 rows,
                 ["equation-index"],
-                [30, 40, 10, 10, 10],
+                [28, 38, 12, 11, 11],
             )
             content.append(section)
         return content
@@ -262,9 +262,10 @@ class FillEquationIndex(SphinxPostTransform):
         here = self.env.docname
         name = [equation_reference(label, here), nodes.Text(" "), nodes.literal("", label)]
         if check["kind"] == "definition":
-            reason = nodes.emphasis("", f"Definition: {check['reason']}.")
-            return [cell(*name), cell(reason, morecols=3)]
-        tests = [nodes.paragraph("", "", nodes.literal("", test)) for test in check["tests"]]
+            reason = check["reason"].rstrip(".")
+            words = nodes.emphasis("", f"{reason[0].upper()}{reason[1:]}.")
+            return [cell(*name), cell(words, morecols=3)]
+        tests = [self.test(name) for name in check["tests"]]
         return [
             cell(*name),
             cell(*tests),
@@ -272,6 +273,16 @@ class FillEquationIndex(SphinxPostTransform):
             cell(nodes.Text(measured(check["error"]))),
             cell(nodes.Text(measured(check["tolerance"]))),
         ]
+
+    def test(self, name: str) -> nodes.paragraph:
+        """`test_lemma1.py::test_each_step` as words, with a link to the file."""
+        file, function = name.split("::")
+        words = function.removeprefix("test_").replace("_", " ")
+        address = self.config.html_theme_options.get("repository_url", "")
+        branch = self.config.html_theme_options.get("repository_branch", "main")
+        source = f"{address}/blob/{branch}/tests/equations/{file}"
+        link = nodes.reference("", "", nodes.literal("", file), refuri=source)
+        return nodes.paragraph("", "", nodes.Text(f"{words} "), link)
 
     @staticmethod
     def summary(checks: dict[str, Any], stated: dict[str, list[str]]) -> nodes.paragraph:
@@ -319,8 +330,8 @@ class UnificationTable(SphinxDirective):
             rows = [row for name in listed for row in self.rows(models.get(name), name == current)]
         except UnigenError as error:
             raise self.error(str(error)) from error
-        headings = ["Model", "Variables", "Distributions", "Phase", "reduces", "where", "Equation"]
-        return [table(headings, rows, ["unification-table"], [14, 14, 18, 14, 22, 14, 8])]
+        headings = ["Model", "Distributions", "Phase", "reduces"]
+        return [table(headings, rows, ["unification-table"], [22, 20, 16, 42])]
 
     def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
         """One row a phase; the cells of the model itself span them."""
@@ -330,21 +341,20 @@ class UnificationTable(SphinxDirective):
         for position, phase in enumerate(model.phases):
             row = []
             if position == 0:
+                about = [nodes.paragraph("", "", *self.title(model, is_current))]
+                about += map(self.variable, model.variables)
                 row += [
-                    cell(*self.title(model, is_current), classes=classes, **span),
-                    cell(*map(self.variable_cell, model.variables), classes=classes, **span),
-                    cell(*map(self.factor_cell, model.factors), classes=classes, **span),
+                    cell(*about, classes=classes, **span),
+                    cell(*map(self.factor, model.factors), classes=classes, **span),
                 ]
-            moves = ", ".join(phase.moves)
-            step = [nodes.strong("", phase.name), nodes.Text(f" moves {moves}")]
-            if phase.moves == (phase.name,):
-                step = step[:1]
-            row += [
-                cell(*step, classes=classes),
-                cell(math(phase.reduces), classes=classes),
-                cell(*self.symbols(phase.direction), classes=classes),
-                cell(equation_reference(phase.equation, self.env.docname), classes=classes),
-            ]
+            step = nodes.paragraph("", "", nodes.strong("", phase.name))
+            if phase.moves != (phase.name,):
+                step += nodes.Text(f" moves {' and '.join(phase.moves)}")
+            reduces = nodes.paragraph("", "", math(phase.reduces), classes=["reduces"])
+            reduces += nodes.Text(" ")
+            reduces += equation_reference(phase.equation, self.env.docname)
+            direction = nodes.paragraph("", "", *self.symbols(phase.direction))
+            row += [cell(step, classes=classes), cell(reduces, direction, classes=classes)]
             rows.append(row)
         return rows
 
@@ -365,15 +375,17 @@ class UnificationTable(SphinxDirective):
         return [link]
 
     @staticmethod
-    def variable_cell(variable: Any) -> nodes.paragraph:
-        seen = "" if variable.observed else ", latent"
-        return nodes.paragraph(
-            "", "", math(variable.tex), nodes.Text(f" {variable.meaning}{seen}")
-        )
+    def variable(variable: Any) -> nodes.paragraph:
+        seen = "observed" if variable.observed else "latent"
+        words = nodes.Text(f" {variable.meaning} ({seen})")
+        return nodes.paragraph("", "", math(variable.tex), words, classes=["variable"])
 
     @staticmethod
-    def factor_cell(factor: Any) -> nodes.paragraph:
-        return nodes.paragraph("", "", math(factor.tex), classes=[f"factor-{factor.role}"])
+    def factor(factor: Any) -> nodes.paragraph:
+        role = nodes.inline("", factor.role, classes=["role"])
+        return nodes.paragraph(
+            "", "", math(factor.tex), nodes.Text(" "), role, classes=[f"factor-{factor.role}"]
+        )
 
     @staticmethod
     def symbols(words: str) -> list[nodes.Node]:
@@ -386,6 +398,24 @@ class UnificationTable(SphinxDirective):
             else:
                 content.append(nodes.Text(part))
         return content
+
+
+class KeepPunctuation(SphinxPostTransform):
+    """A comma after inline mathematics stays on its line: MathJax's boxes may break there."""
+
+    default_priority = 900
+
+    def run(self, **kwargs: Any) -> None:
+        for formula in list(self.document.findall(nodes.math)):
+            index = formula.parent.index(formula)
+            after = formula.parent[index + 1 : index + 2]
+            if not after or not isinstance(after[0], nodes.Text):
+                continue
+            mark = re.match(r"[,.;:!?)\]’”–-]+", after[0])
+            if mark:
+                parent, rest = formula.parent, after[0][mark.end() :]
+                together = nodes.inline("", "", formula, nodes.Text(mark[0]), classes=["keep"])
+                parent[index : index + 2] = [together, nodes.Text(rest)]
 
 
 # --- MathJax and links --------------------------------------------------------------------------
@@ -433,6 +463,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("unification-table", UnificationTable)
     app.add_node(EquationIndexNode)
     app.add_post_transform(FillEquationIndex)
+    app.add_post_transform(KeepPunctuation)
     app.config.templates_path.append(str(ROOT / "book" / "_templates"))
     app.config.mathjax_path = "mathjax/tex-chtml-full.js"
     app.connect("config-inited", key_the_cache)
@@ -443,4 +474,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-updated", lambda app, env: [d for d in env.found_docs if "_index" in d])
     app.connect("html-page-context", link_to_report_form)
     app.connect("build-finished", copy_mathjax)
-    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+    return {
+        "version": "1",
+        # A change of this file is a reason to make every page again.
+        "env_version": int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12], 16),
+        "parallel_read_safe": False,
+        "parallel_write_safe": True,
+    }

@@ -68,6 +68,12 @@ def test_bayes_and_mixture_by_hand():
     agree("p(y|x)", posterior(p_y, p_x_given_y), table([[0.4, 0.1], [0.6, 0.9]]))
 
 
+def test_an_impossible_state_tells_nothing():
+    p_y, laws = table([0.25, 0.75]), table([[1.0, 0.0], [1.0, 0.0]])
+    agree("p(y|x) = p(y)", posterior(p_y, laws), p_y[:, None].expand(2, 2))
+    assert gradient(lambda p: posterior(p, laws)[0].sum(), p_y).isfinite().all()
+
+
 def test_a_seed_gives_the_same_table_and_another_seed_another():
     first = random_distribution(4, generator=generator_from(3))
     assert torch.equal(first, random_distribution(4, generator=generator_from(3)))

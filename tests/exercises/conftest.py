@@ -33,7 +33,9 @@ HOME = exercises.find_home()
 
 @dataclass
 class Outcome:
-    scores: dict[str, float]
+    """What the tests of each question said."""
+
+    scores: dict[str, float] = field(default_factory=dict)
     messages: dict[str, list[str]] = field(default_factory=dict)  # of the failed public tests
     hidden_failures: dict[str, int] = field(default_factory=dict)
 
@@ -53,7 +55,10 @@ def checked_question(cell: Mapping[str, Any]) -> str | None:
 
 
 class Runner:
-    """Executes the reference once; tries other answers to one question on a copy of its results."""
+    """Executes the reference once, and other answers from where the reference then stood.
+
+    Cells tagged ``figure`` are drawn once only: they read nothing that students write.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
         self.built = exercises.build(name, folder)
@@ -64,35 +69,44 @@ class Runner:
 
         tests = sorted((self.built.key.parent / "tests").glob("*.py"))
         self.tests = {t.stem: create_test_file(str(t), NBMetadataConfig()) for t in tests}
-        self.answers: dict[str, list[str]] = {}  # question -> its code cells, the answer first
-        self.environment: dict[str, Any] = {}
-        since_check: list[str] = []
-        for cell in code_cells(self.built.key):
-            if "setup" in cell["tags"]:
-                continue
+        self.cells = [c for c in code_cells(self.built.key) if "setup" not in c["tags"]]
+        self.answer_cell = self._answer_cells()  # question -> index
+        self._before: dict[str, dict[str, Any]] = {}  # question -> environment before its answer
+        question_at = {index: question for question, index in self.answer_cell.items()}
+        self.reference, environment = Outcome(), dict[str, Any]()
+        for index, cell in enumerate(self.cells):
+            if index in question_at:
+                self._before[question_at[index]] = dict(environment)
+            self._run(cell, environment, self.reference)
+
+    def _answer_cells(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        last = -1
+        for index, cell in enumerate(self.cells):
+            if "otter_assign_solution_cell" in cell["tags"]:
+                last = index
             question = checked_question(cell)
             if question is not None:
-                self.answers[question] = since_check
-                since_check = []
-                continue
-            if "otter_assign_solution_cell" in cell["tags"]:
-                since_check = []
-            since_check.append(cell["source"])
-            execute(cell["source"], self.environment)
+                found[question] = last
+        return found
 
-    def score(self, environment: dict[str, Any]) -> Outcome:
-        outcome = Outcome({})
-        for question, test in self.tests.items():
-            with contextlib.redirect_stdout(io.StringIO()):
-                test.run(environment)
-            outcome.scores[question] = test.score
-            failed = [r for r in test.test_case_results if not r.passed]
-            outcome.messages[question] = [r.message for r in failed if not r.test_case.hidden]
-            outcome.hidden_failures[question] = sum(r.test_case.hidden for r in failed)
-        return outcome
+    def _run(self, cell: dict[str, Any], environment: dict[str, Any], outcome: Outcome) -> None:
+        """Execute a cell; where a question is checked, run all its tests, as otter does."""
+        question = checked_question(cell)
+        if question is None:
+            execute(cell["source"], environment)
+            return
+        test = self.tests[question]
+        with contextlib.redirect_stdout(io.StringIO()):
+            test.run(environment)
+        outcome.scores[question] = test.score
+        failed = [result for result in test.test_case_results if not result.passed]
+        outcome.messages[question] = [r.message for r in failed if not r.test_case.hidden]
+        outcome.hidden_failures[question] = sum(r.test_case.hidden for r in failed)
 
-    def reference(self) -> Outcome:
-        return self.score(dict(self.environment))
+    def source(self, question: str) -> str:
+        """The reference answer."""
+        return self.cells[self.answer_cell[question]]["source"]
 
     def public_only(self, question: str) -> bool:
         """Whether every test of a question can be seen by students."""
@@ -100,19 +114,23 @@ class Runner:
 
     def stub(self) -> Outcome:
         """The student's notebook as it is handed out; raises if one of its cells does."""
-        environment: dict[str, Any] = {}
+        outcome, environment = Outcome(), dict[str, Any]()
         for cell in code_cells(self.built.student / f"{self.built.name}.ipynb"):
-            if "setup" not in cell["tags"] and checked_question(cell) is None:
-                execute(cell["source"], environment)
-        return self.score(environment)
+            if "setup" not in cell["tags"]:
+                self._run(cell, environment, outcome)
+        return outcome
 
     def with_answer(self, question: str, code: str) -> Outcome:
-        environment = dict(self.environment)
-        execute(code, environment)
-        for cell in self.answers[question][1:]:  # given cells that use the answer
-            with contextlib.suppress(Exception):  # an error ends a cell, not the notebook
-                execute(cell, environment)
-        return self.score(environment)
+        """The notebook with the reference's answers, but for one."""
+        index = self.answer_cell[question]
+        environment = dict(self._before[question])
+        earlier = list(self.answer_cell)[: list(self.answer_cell).index(question)]
+        outcome = Outcome({q: self.reference.scores[q] for q in earlier})
+        for cell in [{"source": code, "tags": []}, *self.cells[index + 1 :]]:
+            if "figure" not in cell["tags"]:
+                with contextlib.suppress(Exception):  # an error ends a cell, not the notebook
+                    self._run(cell, environment, outcome)
+        return outcome
 
 
 def execute(code: str, environment: dict[str, Any]) -> None:

@@ -93,8 +93,14 @@ def mixture(p_y: Tensor, p_x_given_y: Tensor) -> Tensor:
 
 
 def posterior(p_y: Tensor, p_x_given_y: Tensor) -> Tensor:
-    """Bayes' rule p(y|x) = p(y) p(x|y) / p(x).  p_y: (Y,), p_x_given_y: (Y, X) -> (Y, X)."""
-    return normalise(p_y[:, None] * p_x_given_y, dim=0)
+    """Bayes' rule p(y|x) = p(y) p(x|y) / p(x).  p_y: (Y,), p_x_given_y: (Y, X) -> (Y, X)
+
+    An x that cannot occur tells nothing: there the posterior is p(y).
+    """
+    joint = p_y[:, None] * p_x_given_y
+    p_x = joint.sum(0)
+    possible = p_x > 0
+    return torch.where(possible, joint / torch.where(possible, p_x, 1.0), p_y[:, None])
 
 
 def entropy(p: Tensor, dim: int = -1) -> Tensor:

@@ -37,14 +37,14 @@ def public_q7(potential):
     if not near(slope, step):
         why = "The gradient of F is not that of the step when p(y) = (0.3, 0.7)."
         ratio = float((slope * step).sum() / (step * step).sum())
-        if near(slope_uniform, step_uniform):
+        if ratio < 0:
+            why = "F falls where the step would climb: check the sign."
+        elif near(slope_uniform, step_uniform):
             why = "F is right for a uniform p(y) only: where do the weights enter?"
         elif near(slope, ratio * step):
             why = f"F points the right way and is {ratio:.3g} times the size: check its factor."
         elif near(slope_uniform, 2 * step_uniform):
             why = "For uniform p(y), F is twice the size: a loss without p(y) is twice -L_theta."
-        elif float((slope * step).sum()) < 0:
-            why = "F falls where the step would climb: check the sign."
     assert why is None, why
     floor = float(potential(p_data.log(), p_data, skewed))
     if abs(floor) > 1e-9:

@@ -1,0 +1,411 @@
+"""`unigen grade` on a class in which nearly everything goes wrong.
+
+A tiny exercise without torch stands in for a real one, so that a grading takes a few seconds.
+tests/exercises/test_against_otter.py grades the real ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unigen_edu import exercises, grading
+from unigen_edu.errors import UnigenError
+from unigen_edu.grading import Grade, Limits, grade_path, grade_submissions
+
+CONFIG = """# ASSIGNMENT CONFIG
+name: {name}
+init_cell: false
+export_cell: false
+run_tests: false
+tests:
+  files: true
+  ok_format: false
+"""
+
+
+def cell(kind, source):
+    made = {"cell_type": kind, "id": f"{abs(hash(source)):x}"[:8], "metadata": {}, "source": source}
+    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+
+
+def notebook(cells, **metadata):
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def mini_source(name):
+    cells = [cell("raw", CONFIG.format(name=name))]
+    for question, points, answer in (("q1", 2, 3), ("q2", 1, 4), ("q10", 3, 5)):
+        test = f"def {{}}_{question}({question}):\n    assert {question} == {answer}, 'no'"
+        cells += [
+            cell(
+                "raw", f"# BEGIN QUESTION\nname: {question}\npoints: {points}\nall_or_nothing: true"
+            ),
+            cell("markdown", f"What is {question}?"),
+            cell("raw", "# BEGIN SOLUTION"),
+            cell("code", f"{question} = {answer}  # SOLUTION"),
+            cell("raw", "# END SOLUTION"),
+            cell("raw", "# BEGIN TESTS"),
+            cell(
+                "code", f"def public_{question}({question}):\n    assert {question} != ..., 'dots'"
+            ),
+            cell("code", "# HIDDEN\n" + test.format("hidden")),
+            cell("raw", "# END TESTS"),
+            cell("raw", "# END QUESTION"),
+        ]
+    return notebook(cells, kernelspec={"name": "python3", "display_name": "", "language": "python"})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder of exercises with a single one, 00_mini: q1, q2 and q10, 6 points."""
+    home = tmp_path_factory.mktemp("exercises")
+    (home / "00_mini").mkdir()
+    (home / "00_mini" / exercises.SOURCE).write_text(json.dumps(mini_source("00_mini")))
+    return home
+
+
+def submission(*sources, **metadata):
+    metadata = metadata or {"otter": {"assignment_name": "00_mini"}}
+    return json.dumps(notebook([cell("code", source) for source in sources], **metadata))
+
+
+RIGHT = ("q1 = 3", "q2 = 4", "q10 = 5")
+
+
+def rows_of(path):
+    with Path(path).open(newline="", encoding="utf-8") as stream:
+        return {row["student"]: row for row in csv.DictReader(stream)}
+
+
+@pytest.fixture(scope="module")
+def graded_class(home, tmp_path_factory):
+    """A folder of submissions graded once by otter: (exit status, output, rows of the CSV)."""
+    folder = tmp_path_factory.mktemp("submissions")
+    look_around = f"""
+import os
+from pathlib import Path
+stray = [p.name for p in Path.cwd().rglob("*") if p.name == "left_behind"]
+stray += ["home"] * (Path.home() == Path("{Path.home()}"))
+stray += [p.name for p in Path.home().iterdir() if p.name == "left_behind"]
+secrets = [name for name in os.environ if "SECRET" in name]
+Path("left_behind").touch()
+(Path.home() / "left_behind").touch()
+"""
+    (folder / "ann.ipynb").write_text(
+        submission(look_around, "q1 = 3 if not stray else stray", "q2 = 4 if not secrets else secrets",
+                   "raise ValueError('an error ends a cell, not the notebook')", "q10 = 5")
+    )  # fmt: skip
+    # A second one in a folder of its own, to find what ann may have left; q10 has a syntax error.
+    (folder / "ben").mkdir()
+    (folder / "ben" / "mine.ipynb").write_text(
+        submission(look_around, "q1 = 3 if not stray else stray", "q2 = 'four'", "q10 = = 5")
+    )
+    (folder / "cleo.ipynb").write_text(submission("q1 = 3\nwhile True:\n    pass"))
+    (folder / "dan.ipynb").write_text(submission(*RIGHT, "import os; os._exit(7)"))
+    (folder / "eve.ipynb").write_text(
+        submission(*RIGHT[:2], "big = bytearray(3 * 2**30)\nq10 = 5")
+    )  # 3 GiB, more than the limit
+    # Metadata lost, a kernel that only this student has, a cell marked to be skipped.
+    skipped = json.loads(submission(
+        'EXERCISE, REPOSITORY = "00_mini", "https://example.org"', *RIGHT,
+        kernelspec={"name": "my-own-kernel", "display_name": "mine", "language": "python"},
+    ))  # fmt: skip
+    skipped["cells"][1]["metadata"] = {"tags": ["otter_ignore"]}
+    (folder / "fay.ipynb").write_text(json.dumps(skipped))
+    (folder / "gus.ipynb").write_text('{"cells": [')
+    (folder / "hal.ipynb").write_text("")
+    (folder / "ida.ipynb").write_text(submission(*RIGHT, otter={"assignment_name": "99_other"}))
+    (folder / "jim.ipynb").write_text(submission(*RIGHT, title="holiday photos"))
+    (folder / "kai.ipynb").write_bytes(b"\x80\x81")
+    (folder / "lea.ipynb").write_text('{"worksheets": []}')
+    (folder / "mia.ipynb").write_text(submission(*RIGHT).replace('"code"', '"cod"'))
+    (folder / "notes.txt").write_text("not a notebook")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "ann.ipynb").write_text("{}")
+
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECRET_TOKEN", "of the teacher")
+        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
+        status = grade_path(folder, home=home, limits=Limits(seconds=8, memory=2))
+    return status, "\n".join(lines), rows_of(folder / "grades.csv"), folder
+
+
+def test_each_question_is_graded_and_the_total_is_their_sum(graded_class):
+    _, _, rows, _ = graded_class
+    found = {s: (rows[s]["q1"], rows[s]["q2"], rows[s]["q10"], rows[s]["total"]) for s in rows}
+    assert found["ann"] == ("2", "1", "3", "6")
+    assert found["ben"] == ("2", "0", "0", "2")
+    assert found["fay"] == ("2", "1", "3", "6")
+    assert {row["points"] for row in rows.values() if not row["reason"]} == {"6"}
+    assert {row["exercise"] for row in rows.values() if not row["reason"]} == {"00_mini"}
+
+
+def test_memory_is_limited_and_the_other_questions_count(graded_class):
+    _, _, rows, _ = graded_class
+    assert (rows["eve"]["total"], rows["eve"]["q10"], rows["eve"]["reason"]) == ("3", "0", "")
+
+
+@pytest.mark.parametrize(
+    ("student", "sentence"),
+    [
+        ("cleo", "it did not finish in 8 s of computing or 24 s on the clock: look for a loop or "
+         "a wait that never ends."),
+        ("dan", "its Python died while it ran: out of memory, exit() or a crash."),
+        ("gus", "it is no notebook: its JSON breaks at line 1, column 12; ask for the file again."),
+        ("hal", "the file is empty."),
+        ("ida", "it is for exercise '99_other', which is not here (there are 00_mini)."),
+        ("jim", "it does not say which exercise it is: its metadata has no name of an exercise "
+         "(there are 00_mini)."),
+        ("kai", "it is no notebook: it is not text in UTF-8."),
+        ("lea", "it is no Jupyter notebook: it has no list of cells."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_graded_says_why_in_a_sentence(graded_class, student, sentence):
+    _, output, rows, _ = graded_class
+    assert rows[student]["reason"] == sentence
+    assert [rows[student][column] for column in ("q1", "q2", "q10", "total", "points")] == [""] * 5
+    assert f"not graded: {sentence}" in output
+
+
+def test_an_invalid_notebook_says_so(graded_class):
+    assert graded_class[2]["mia"]["reason"].startswith("it is no valid notebook: ")
+
+
+def test_one_line_for_each_submission_and_a_status(graded_class):
+    status, output, rows, folder = graded_class
+    assert status == 1
+    lines = output.splitlines()
+    assert lines[0] == "Not looked at, for it is no .ipynb file: notes.txt"
+    assert lines[1] == "ann.ipynb       q1 2/2  q2 1/1  q10 3/3  total 6/6"
+    assert [line.split()[0] for line in lines[1:-1]] == [row["file"] for row in rows.values()]
+    assert lines[-1] == f"4 of 13 graded; grades in {folder / 'grades.csv'}"
+    assert not list(folder.glob("*.partial"))
+    header = (folder / "grades.csv").read_text().splitlines()[0]
+    assert header == "student,file,exercise,q1,q2,q10,total,points,reason,fingerprint"
+
+
+def test_nothing_is_left_running(graded_class):
+    import psutil
+
+    marked = []
+    for process in psutil.process_iter():
+        try:
+            marked += [process] if grading.MARK in process.environ() else []
+        except (psutil.Error, OSError):
+            continue
+    ours = [p for p in marked if "unigen-grade-" in " ".join([*p.cmdline(), p.cwd()])]
+    assert ours == []
+
+
+# ---- ends of processes --------------------------------------------------------------------------
+
+
+def test_marked_processes_are_ended_even_in_sessions_of_their_own():
+    import psutil
+
+    child = "import time; time.sleep(60)"
+    parent = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', "
+        f"{child!r}], start_new_session=True); print(p.pid, flush=True); time.sleep(60)"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {grading.MARK: "abc"},
+    )  # fmt: skip
+    grandchild = int(started.stdout.readline())
+    grading._end_processes("another mark")
+    assert started.poll() is None
+    grading._end_processes("abc")
+    assert started.wait(timeout=5) == -signal.SIGKILL
+    started.stdout.close()
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(grandchild) and time.monotonic() < deadline:
+        if psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE:
+            break  # ended; whoever adopted it has not looked yet
+        time.sleep(0.05)
+    assert time.monotonic() < deadline
+
+
+def test_a_wait_that_never_ends_is_cut_off_by_the_clock(home, tmp_path, monkeypatch):
+    """The watcher alone: a worker that only sleeps uses no computing time."""
+    sleeper = tmp_path / "python"
+    sleeper.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(sleeper))
+    notebook_file = tmp_path / "a.ipynb"
+    notebook_file.write_text(submission(*RIGHT))
+    (grade,) = grade_submissions([notebook_file], home=home, limits=Limits(seconds=1))
+    assert grade.reason.startswith("it did not finish in 1 s of computing or 3 s on the clock")
+
+
+# ---- the CSV ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Grading without otter: 1 point for q1; `instant.stop_at` raises there, as Ctrl-C does."""
+
+    class Instant:
+        def __init__(self):
+            self.graded, self.stop_at = [], ""
+
+    instant = Instant()
+
+    def run_job(job, submission, seen, exercise, stamp, limits, running):
+        if submission.student == instant.stop_at:
+            raise KeyboardInterrupt
+        instant.graded.append(submission.student)
+        scores = {**dict.fromkeys(exercise.points, 0.0), "q1": 1.0}
+        return Grade(
+            submission.file, submission.student, exercise.name, scores, exercise.points,
+            fingerprint=stamp,
+        )  # fmt: skip
+
+    monkeypatch.setattr(grading, "_run_job", run_job)
+    return instant
+
+
+@pytest.fixture
+def three(tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for number, student in enumerate(("ann", "ben", "cleo")):
+        (folder / f"{student}.ipynb").write_text(submission(*RIGHT, f"mine = {number}"))
+    return folder
+
+
+def test_interrupted_run_continues_and_never_replaces_a_complete_table(
+    home, three, instant, capsys
+):
+    assert grade_path(three, home=home) == 0
+    table = three / "grades.csv"
+    complete = table.read_text()
+
+    instant.graded.clear()
+    instant.stop_at = "cleo"
+    with pytest.raises(
+        KeyboardInterrupt, match=r"stopped after 2 of 3; .*grades.csv.partial keeps"
+    ):
+        grade_path(three, home=home, jobs=1)
+    assert instant.graded == ["ann", "ben"]
+    assert table.read_text() == complete
+    assert rows_of(three / "grades.csv.partial").keys() == {"ann", "ben"}
+
+    # ben hands in again: only what is finished *and* unchanged is taken over.
+    (three / "ben.ipynb").write_text(submission(*RIGHT, "mine = 'new'"))
+    instant.graded.clear()
+    instant.stop_at = ""
+    assert grade_path(three, home=home, jobs=1) == 0
+    assert instant.graded == ["ben", "cleo"]
+    assert rows_of(table).keys() == {"ann", "ben", "cleo"}
+    assert not (three / "grades.csv.partial").exists()
+    assert "ann.ipynb   q1 1/2" in capsys.readouterr().out
+
+
+def test_finished_rows_are_graded_again_when_a_test_changes(home, three, instant, tmp_path):
+    instant.stop_at = "cleo"
+    with pytest.raises(KeyboardInterrupt):
+        grade_path(three, home=home, jobs=1)
+    other = tmp_path / "exercises" / "00_mini"
+    other.mkdir(parents=True)
+    source = (home / "00_mini" / exercises.SOURCE).read_text()
+    (other / exercises.SOURCE).write_text(source.replace("q2 == 4", "q2 == 5"))
+    instant.graded.clear()
+    instant.stop_at = ""
+    assert grade_path(three, home=other.parent, jobs=1) == 0
+    assert instant.graded == ["ann", "ben", "cleo"]
+
+
+def test_a_table_of_others_is_not_replaced(home, three, instant, tmp_path):
+    out = tmp_path / "grades.csv"
+    grade_path(three, out, home=home)
+    before = out.read_text()
+    with pytest.raises(UnigenError, match=r"has grades of 2 submissions that are not among these"):
+        grade_path(three / "ann.ipynb", out, home=home)
+    out.write_text("my,own,numbers\n1,2,3\n")
+    with pytest.raises(UnigenError, match="is not a table of grades"):
+        grade_path(three, out, home=home)
+    assert out.read_text() == "my,own,numbers\n1,2,3\n"
+    out.write_text(before)
+    assert grade_path(three, out, home=home) == 0  # the same submissions: replaced
+    with pytest.raises(UnigenError, match="create it first"):
+        grade_path(three, tmp_path / "nowhere" / "grades.csv", home=home)
+
+
+def test_one_notebook_prints_its_grade_and_writes_only_what_is_asked(home, three, instant, capsys):
+    one = three / "ann.ipynb"
+    assert grade_path(one, home=home) == 0
+    assert capsys.readouterr().out == "ann.ipynb  q1 1/2  q2 0/1  q10 0/3  total 1/6\n"
+    assert not list(three.glob("*.csv*"))
+    assert grade_path(str(one), str(three / "ann.csv"), home=home) == 0
+    assert rows_of(three / "ann.csv")["ann"]["total"] == "1"
+
+
+# ---- bad input ----------------------------------------------------------------------------------
+
+
+def test_bad_paths_and_limits(home, tmp_path):
+    with pytest.raises(UnigenError, match="does not exist: name a notebook or a folder"):
+        grade_path(tmp_path / "nothing", home=home)
+    with pytest.raises(UnigenError, match="holds no notebook"):
+        grade_path(tmp_path, home=home)
+    with pytest.raises(UnigenError, match="leave no room"):
+        Limits(seconds=0)
+
+
+def test_without_otter_or_without_sources_the_sentence_says_what_to_install(
+    home, three, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        real = importlib.util.find_spec
+        patch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *a: None if name == "otter" else real(name, *a),
+        )
+        with pytest.raises(UnigenError, match=r'otter-grader: pip install "unigen-edu\[grade\]"'):
+            grade_path(three, home=home)
+    monkeypatch.setattr(exercises, "__file__", "/usr/lib/python3/unigen_edu/exercises.py")
+    with pytest.raises(UnigenError, match="their sources are in the repository"):
+        grade_path(three)
+
+
+def test_a_score_outside_its_question_is_no_grade(home, three, monkeypatch):
+    """A notebook that tampers with the results must not get a number."""
+
+    handed_in: dict[str, float] = {}
+
+    class Worker:
+        returncode = 0
+
+        def __init__(self, command, cwd, **_):
+            (Path(cwd) / grading.RESULT).write_text(json.dumps({"scores": handed_in}))
+
+        def wait(self, timeout=None):
+            return 0
+
+        def kill(self):
+            pass
+
+    monkeypatch.setattr(subprocess, "Popen", Worker)
+    for scores, fine in (
+        ({"q1": 2, "q2": 1, "q10": 3}, True),
+        ({"q1": 200, "q2": 1, "q10": 3}, False),
+        ({"q1": 2, "q2": 1}, False),
+        ({"q1": float("nan"), "q2": 1, "q10": 3}, False),
+    ):
+        handed_in.clear()
+        handed_in.update(scores)
+        (grade,) = grade_submissions([three / "ann.ipynb"], home=home)
+        assert (grade.reason == "") == fine
