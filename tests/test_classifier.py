@@ -39,8 +39,8 @@ def test_record_says_what_the_book_claims(record):
     assert run_on(record, "mnist")["test_accuracy"] >= 0.99
     assert run_on(record, "mnist-mini")["test_accuracy"] >= 0.975
     for run in record["runs"]:
-        easy, hard = run["test_errors_by_half"]
-        assert easy < hard  # why mnist-mini is spread over the file
+        first, second = run["test_errors_by_half"]
+        assert first > second  # MNIST is not in random order: why mnist-mini is spread over it
     assert record["weights_sha256"] == module.WEIGHTS_SHA256
     assert record["parameters"] == sum(p.numel() for p in DigitClassifier().parameters())
     train = run_on(record, "mnist-mini")["train_fingerprint"]

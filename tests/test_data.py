@@ -542,6 +542,9 @@ def test_toy_geometry():
     # Neighbours are far apart beside their width, so a draw's mode is never in doubt.
     assert torch.pdist(ring.centres).min() > 15 * ring.sd
     assert torch.pdist(grid.centres).min() > 15 * grid.sd
+    board = data.toy("checkerboard")
+    squares = torch.tensor([(-1.5, -1.5), (-0.5, -1.5), (-0.5, -0.5), (1.5, 1.5), (2.5, 1.5)])
+    assert board.mode_of(squares).tolist() == [0, -1, 2, 7, -1]  # dark at the lower left
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ tests/exercises/test_against_otter.py grades the real ones.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -87,11 +88,7 @@ def rows_of(path):
         return {row["student"]: row for row in csv.DictReader(stream)}
 
 
-@pytest.fixture(scope="module")
-def graded_class(home, tmp_path_factory):
-    """A folder of submissions graded once by otter: (exit status, output, rows of the CSV)."""
-    folder = tmp_path_factory.mktemp("submissions")
-    look_around = f"""
+LOOK_AROUND = f"""
 import os
 from pathlib import Path
 stray = [p.name for p in Path.cwd().rglob("*") if p.name == "left_behind"]
@@ -101,25 +98,49 @@ secrets = [name for name in os.environ if "SECRET" in name]
 Path("left_behind").touch()
 (Path.home() / "left_behind").touch()
 """
+TOO_SLOW = (
+    "it did not finish in 8 s of computing or 24 s on the clock: look for a loop or a wait that "
+    "never ends."
+)
+THERE = "(there are 00_mini)."
+# student: points for q1, q2, q10 and in all, then the reason
+EXPECTED = {
+    "ann": ("2", "1", "3", "6", ""),
+    "ben": ("2", "0", "0", "2", ""),
+    "cleo": ("", "", "", "", TOO_SLOW),
+    "dan": ("", "", "", "", "its Python died while it ran: out of memory, exit() or a crash."),
+    "eve": ("2", "1", "0", "3", ""),
+    "fay": ("2", "1", "3", "6", ""),
+    "gus": ("", "", "", "", "it is no notebook: its JSON breaks at line 1, column 12; "
+            "ask for the file again."),
+    "hal": ("", "", "", "", "the file is empty."),
+    "ida": ("", "", "", "", f"it is for exercise '99_other', which is not here {THERE}"),
+    "jim": ("", "", "", "", "it does not say which exercise it is: its metadata has no name of an "
+            f"exercise {THERE}"),
+    "kai": ("", "", "", "", "it is no notebook: it is not text in UTF-8."),
+    "lea": ("", "", "", "", "it is no Jupyter notebook: it has no list of cells."),
+}  # fmt: skip
+
+
+def fill_class(folder):
+    """Submissions, one trouble each."""
+    # Looks for what others left behind and for secrets; an error ends a cell, not the notebook.
     (folder / "ann.ipynb").write_text(
-        submission(look_around, "q1 = 3 if not stray else stray", "q2 = 4 if not secrets else secrets",
-                   "raise ValueError('an error ends a cell, not the notebook')", "q10 = 5")
+        submission(LOOK_AROUND, "q1 = 3 if not stray else stray",
+                   "q2 = 4 if not secrets else secrets", "raise ValueError", "q10 = 5")
     )  # fmt: skip
-    # A second one in a folder of its own, to find what ann may have left; q10 has a syntax error.
     (folder / "ben").mkdir()
     (folder / "ben" / "mine.ipynb").write_text(
-        submission(look_around, "q1 = 3 if not stray else stray", "q2 = 'four'", "q10 = = 5")
+        submission(LOOK_AROUND, "q1 = 3 if not stray else stray", "q2 = 'four'", "q10 = = 5")
     )
     (folder / "cleo.ipynb").write_text(submission("q1 = 3\nwhile True:\n    pass"))
     (folder / "dan.ipynb").write_text(submission(*RIGHT, "import os; os._exit(7)"))
-    (folder / "eve.ipynb").write_text(
-        submission(*RIGHT[:2], "big = bytearray(3 * 2**30)\nq10 = 5")
-    )  # 3 GiB, more than the limit
+    # 3 GiB is more than the limit
+    (folder / "eve.ipynb").write_text(submission(*RIGHT[:2], "bytearray(3 * 2**30); q10 = 5"))
     # Metadata lost, a kernel that only this student has, a cell marked to be skipped.
-    skipped = json.loads(submission(
-        'EXERCISE, REPOSITORY = "00_mini", "https://example.org"', *RIGHT,
-        kernelspec={"name": "my-own-kernel", "display_name": "mine", "language": "python"},
-    ))  # fmt: skip
+    own = {"name": "my-own-kernel", "display_name": "mine", "language": "python"}
+    named = 'EXERCISE, REPOSITORY = "00_mini", "https://example.org"'
+    skipped = json.loads(submission(named, *RIGHT, kernelspec=own))
     skipped["cells"][1]["metadata"] = {"tags": ["otter_ignore"]}
     (folder / "fay.ipynb").write_text(json.dumps(skipped))
     (folder / "gus.ipynb").write_text('{"cells": [')
@@ -133,79 +154,42 @@ Path("left_behind").touch()
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints" / "ann.ipynb").write_text("{}")
 
-    lines: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SECRET_TOKEN", "of the teacher")
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
-        status = grade_path(folder, home=home, limits=Limits(seconds=8, memory=2))
-    return status, "\n".join(lines), rows_of(folder / "grades.csv"), folder
 
+@pytest.mark.slow
+def test_a_class_in_which_nearly_everything_goes_wrong(home, tmp_path, monkeypatch, capsys):
+    fill_class(tmp_path)
+    monkeypatch.setenv("SECRET_TOKEN", "of the teacher")
+    assert grade_path(tmp_path, home=home, limits=Limits(seconds=8, memory=2)) == 1
+    output = capsys.readouterr().out.splitlines()
 
-def test_each_question_is_graded_and_the_total_is_their_sum(graded_class):
-    _, _, rows, _ = graded_class
-    found = {s: (rows[s]["q1"], rows[s]["q2"], rows[s]["q10"], rows[s]["total"]) for s in rows}
-    assert found["ann"] == ("2", "1", "3", "6")
-    assert found["ben"] == ("2", "0", "0", "2")
-    assert found["fay"] == ("2", "1", "3", "6")
+    table = tmp_path / "grades.csv"
+    header = "student,file,exercise,q1,q2,q10,total,points,reason,fingerprint"
+    assert table.read_text().splitlines()[0] == header
+    rows = rows_of(table)
+    columns = ("q1", "q2", "q10", "total", "reason")
+    assert rows.pop("mia")["reason"].startswith("it is no valid notebook: ")
+    assert {name: tuple(row[c] for c in columns) for name, row in rows.items()} == EXPECTED
     assert {row["points"] for row in rows.values() if not row["reason"]} == {"6"}
-    assert {row["exercise"] for row in rows.values() if not row["reason"]} == {"00_mini"}
+    assert not list(tmp_path.glob("*.partial"))
+
+    assert output[0] == "Not looked at, for it is no .ipynb file: notes.txt"
+    assert output[1] == "ann.ipynb       q1 2/2  q2 1/1  q10 3/3  total 6/6"
+    assert output[3] == f"cleo.ipynb      not graded: {TOO_SLOW}"
+    assert [line.split()[0] for line in output[1:-2]] == [row["file"] for row in rows.values()]
+    assert output[-1] == f"4 of 13 graded; grades in {table}"
+    assert running_jobs() == []
 
 
-def test_memory_is_limited_and_the_other_questions_count(graded_class):
-    _, _, rows, _ = graded_class
-    assert (rows["eve"]["total"], rows["eve"]["q10"], rows["eve"]["reason"]) == ("3", "0", "")
-
-
-@pytest.mark.parametrize(
-    ("student", "sentence"),
-    [
-        ("cleo", "it did not finish in 8 s of computing or 24 s on the clock: look for a loop or "
-         "a wait that never ends."),
-        ("dan", "its Python died while it ran: out of memory, exit() or a crash."),
-        ("gus", "it is no notebook: its JSON breaks at line 1, column 12; ask for the file again."),
-        ("hal", "the file is empty."),
-        ("ida", "it is for exercise '99_other', which is not here (there are 00_mini)."),
-        ("jim", "it does not say which exercise it is: its metadata has no name of an exercise "
-         "(there are 00_mini)."),
-        ("kai", "it is no notebook: it is not text in UTF-8."),
-        ("lea", "it is no Jupyter notebook: it has no list of cells."),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_graded_says_why_in_a_sentence(graded_class, student, sentence):
-    _, output, rows, _ = graded_class
-    assert rows[student]["reason"] == sentence
-    assert [rows[student][column] for column in ("q1", "q2", "q10", "total", "points")] == [""] * 5
-    assert f"not graded: {sentence}" in output
-
-
-def test_an_invalid_notebook_says_so(graded_class):
-    assert graded_class[2]["mia"]["reason"].startswith("it is no valid notebook: ")
-
-
-def test_one_line_for_each_submission_and_a_status(graded_class):
-    status, output, rows, folder = graded_class
-    assert status == 1
-    lines = output.splitlines()
-    assert lines[0] == "Not looked at, for it is no .ipynb file: notes.txt"
-    assert lines[1] == "ann.ipynb       q1 2/2  q2 1/1  q10 3/3  total 6/6"
-    assert [line.split()[0] for line in lines[1:-1]] == [row["file"] for row in rows.values()]
-    assert lines[-1] == f"4 of 13 graded; grades in {folder / 'grades.csv'}"
-    assert not list(folder.glob("*.partial"))
-    header = (folder / "grades.csv").read_text().splitlines()[0]
-    assert header == "student,file,exercise,q1,q2,q10,total,points,reason,fingerprint"
-
-
-def test_nothing_is_left_running(graded_class):
+def running_jobs():
+    """Processes that a grading has left behind: their folder is still its temporary one."""
     import psutil
 
-    marked = []
+    found = []
     for process in psutil.process_iter():
-        try:
-            marked += [process] if grading.MARK in process.environ() else []
-        except (psutil.Error, OSError):
-            continue
-    ours = [p for p in marked if "unigen-grade-" in " ".join([*p.cmdline(), p.cwd()])]
-    assert ours == []
+        with contextlib.suppress(psutil.Error, OSError):
+            if grading.MARK in process.environ() and "unigen-grade-" in process.cwd():
+                found.append(process.cmdline())
+    return found
 
 
 # ---- ends of processes --------------------------------------------------------------------------

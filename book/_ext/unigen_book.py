@@ -250,10 +250,10 @@ class FillEquationIndex(SphinxPostTransform):
             section = nodes.section(ids=[nodes.make_id(f"equations-of-{docname}")])
             section += nodes.title("", "", *title.children)
             section += table(
-                ["Equation", "Checked by", "Comparisons", "Largest error", "Tolerance"],
+                ["Equation", "Checked by", "Compared", "Largest error", "Tolerance"],
                 rows,
                 ["equation-index"],
-                [28, 38, 12, 11, 11],
+                [25, 36, 13, 13, 13],
             )
             content.append(section)
         return content
@@ -331,7 +331,7 @@ class UnificationTable(SphinxDirective):
         except UnigenError as error:
             raise self.error(str(error)) from error
         headings = ["Model", "Distributions", "Phase", "reduces"]
-        return [table(headings, rows, ["unification-table"], [22, 20, 16, 42])]
+        return [table(headings, rows, ["unification-table"], [20, 18, 18, 44])]
 
     def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
         """One row a phase; the cells of the model itself span them."""
@@ -350,10 +350,9 @@ class UnificationTable(SphinxDirective):
             step = nodes.paragraph("", "", nodes.strong("", phase.name))
             if phase.moves != (phase.name,):
                 step += nodes.Text(f" moves {' and '.join(phase.moves)}")
-            reduces = nodes.paragraph("", "", math(phase.reduces), classes=["reduces"])
-            reduces += nodes.Text(" ")
-            reduces += equation_reference(phase.equation, self.env.docname)
-            direction = nodes.paragraph("", "", *self.symbols(phase.direction))
+            reduces = nodes.paragraph("", "", math(phase.reduces))
+            direction = nodes.paragraph("", "", *self.symbols(f"{phase.direction} "))
+            direction += equation_reference(phase.equation, self.env.docname)
             row += [cell(step, classes=classes), cell(reduces, direction, classes=classes)]
             rows.append(row)
         return rows

@@ -4,9 +4,9 @@ The rule has no random number in it, so anyone can repeat it:
 
 * From each class, in the order of the file, take images at evenly spaced positions: number
   floor(i * n / m) for i = 0, ..., m-1, where the class has n images and m = 1000 (training) or
-  200 (test). The first m would not do: the images of MNIST are not in random order. Images by one
-  writer stand together, and the first half of the test file comes from other, neater writers than
-  the second, so its head is easier than the whole.
+  200 (test). The first m would not do, because the images of MNIST are not in random order: those
+  by one writer stand together, and the halves of the test file come from two groups of writers, of
+  which the first is harder to read (results/classifier.json has the errors in each half).
 * Write the classes in turn, 0 1 2 ... 9 0 1 2 ..., so that every run of ten images has each class
   once; within a class go round the chosen images with a fixed stride (STRIDE below), so that every
   prefix of the set is again spread evenly over the file.

@@ -38,7 +38,7 @@ def train_classifier(
     train_set: Dataset,
     *,
     epochs: int,
-    batch_size: int = 128,
+    batch_size: int = 64,
     lr: float = 3e-3,
     seed: int = 0,
     progress: bool = False,
@@ -140,7 +140,7 @@ def _source_sha256() -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10, help="on MNIST (default: %(default)s)")
-    parser.add_argument("--mini-epochs", type=int, default=30, help="default: %(default)s")
+    parser.add_argument("--mini-epochs", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
