@@ -12,7 +12,7 @@ FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
 # Two workers with one thread each are faster on two cores than each worker with all of them.
 PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
-.PHONY: help book test lint types unit notebooks equations site-test serve address cover \
+.PHONY: help book test lint types unit notebooks exercises equations site-test serve address cover \
 	environment clean
 
 help:  ## list what make can do
@@ -35,7 +35,10 @@ unit: environment  ## package, equations, exercises and the form of the notebook
 
 notebooks: environment  ## run every notebook; compare the outputs that are marked for it
 	$(FOR_THE_BOOK) $(PARALLEL) --dist loadfile --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 600 $$($(RUN) tools/notebooks.py)
+		--nbval-cell-timeout 600 book/*.ipynb
+
+exercises: environment  ## make the students' notebooks and the autograders from the sources
+	$(RUN) -m unigen_edu.exercises
 
 equations: build/equations.json  ## measure every equation for the equation index
 
@@ -44,7 +47,8 @@ build/equations.json: $(shell find unigen_edu tests/equations -name '*.py' -o -n
 	$(RUN) -m pytest -q tests/equations -m equation
 
 site-test: book  ## open every page of the built book in headless Chromium
-	$(RUN) -m pytest tests/site
+	rm -rf build/screenshots
+	$(PARALLEL) tests/site
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(RUN) -m http.server 8000 --bind localhost --directory _build/html

@@ -68,6 +68,7 @@ class Images(torch.utils.data.Dataset):
 
     def __init__(self, source: Dataset):
         self.pixels = source.x.cpu().squeeze(1).numpy()
+        assert source.labels is not None
         self.labels = source.labels.tolist()
         self.transform = ToTensor()
 

@@ -47,6 +47,17 @@ def test_record_says_what_the_book_claims(record):
     assert train == data.load("mnist-mini", "train").fingerprint
 
 
+def test_data_page_quotes_the_record(record):
+    page = (ROOT / "book" / "data.md").read_text()
+    full, mini = run_on(record, "mnist"), run_on(record, "mnist-mini")
+    first, second = full["test_errors_by_half"]
+    assert f"{100 * full['test_accuracy']:.2f} %" in page
+    assert f"{100 * mini['test_accuracy']:.2f} %" in page
+    assert f"{first} errors" in page
+    assert f"and {second} in the last" in page
+    assert data.MNIST_MINI_SHA256 in page
+
+
 def test_weights_are_small():
     path = ROOT / "unigen_edu" / "assets" / "classifier.safetensors"
     assert path.stat().st_size < 600_000

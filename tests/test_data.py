@@ -592,6 +592,18 @@ def test_options_change_the_toy():
     assert data.toy("grid", side=3, spacing=2.0).centres.abs().max() == 2.0
 
 
+def test_data_page_names_every_data_set():
+    page = (Path(__file__).parents[1] / "book" / "data.md").read_text()
+    for source in data.SOURCES.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{source.name}` |"))
+        assert f"{source.count['train']:,} + {source.count['test']:,}" in row
+        assert f"{source.shape[1]}×{source.shape[2]}" in row
+        assert source.terms.split(" as ")[0] in row.replace("see [its page]", "see its page")
+        assert source.place.split("/")[0] in page or source.name == "mnist-mini"
+    for name in data.toy_names():
+        assert f"| `{name}` |" in page
+
+
 def test_names_lists_everything_once():
     names = data.names()
     assert len(set(names)) == len(names)

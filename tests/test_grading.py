@@ -99,7 +99,7 @@ Path("left_behind").touch()
 (Path.home() / "left_behind").touch()
 """
 TOO_SLOW = (
-    "it did not finish in 8 s of computing or 24 s on the clock: look for a loop or a wait that "
+    "it did not finish in 6 s of computing or 18 s on the clock: look for a loop or a wait that "
     "never ends."
 )
 THERE = "(there are 00_mini)."
@@ -137,11 +137,14 @@ def fill_class(folder):
     (folder / "dan.ipynb").write_text(submission(*RIGHT, "import os; os._exit(7)"))
     # 3 GiB is more than the limit
     (folder / "eve.ipynb").write_text(submission(*RIGHT[:2], "bytearray(3 * 2**30); q10 = 5"))
-    # Metadata lost, a kernel that only this student has, a cell marked to be skipped.
+    # Metadata lost, a kernel that only this student has, a cell marked to be skipped, no ids.
     own = {"name": "my-own-kernel", "display_name": "mine", "language": "python"}
     named = 'EXERCISE, REPOSITORY = "00_mini", "https://example.org"'
     skipped = json.loads(submission(named, *RIGHT, kernelspec=own))
     skipped["cells"][1]["metadata"] = {"tags": ["otter_ignore"]}
+    skipped["nbformat_minor"] = 0
+    for each in skipped["cells"]:
+        del each["id"]
     (folder / "fay.ipynb").write_text(json.dumps(skipped))
     (folder / "gus.ipynb").write_text('{"cells": [')
     (folder / "hal.ipynb").write_text("")
@@ -157,12 +160,16 @@ def fill_class(folder):
 
 @pytest.mark.slow
 def test_a_class_in_which_nearly_everything_goes_wrong(home, tmp_path, monkeypatch, capsys):
-    fill_class(tmp_path)
+    folder, work = tmp_path / "class", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    fill_class(folder)
+    monkeypatch.setattr("tempfile.tempdir", str(work))
     monkeypatch.setenv("SECRET_TOKEN", "of the teacher")
-    assert grade_path(tmp_path, home=home, limits=Limits(seconds=8, memory=2)) == 1
+    assert grade_path(folder, home=home, limits=Limits(seconds=6, memory=2)) == 1
     output = capsys.readouterr().out.splitlines()
 
-    table = tmp_path / "grades.csv"
+    table = folder / "grades.csv"
     header = "student,file,exercise,q1,q2,q10,total,points,reason,fingerprint"
     assert table.read_text().splitlines()[0] == header
     rows = rows_of(table)
@@ -170,24 +177,25 @@ def test_a_class_in_which_nearly_everything_goes_wrong(home, tmp_path, monkeypat
     assert rows.pop("mia")["reason"].startswith("it is no valid notebook: ")
     assert {name: tuple(row[c] for c in columns) for name, row in rows.items()} == EXPECTED
     assert {row["points"] for row in rows.values() if not row["reason"]} == {"6"}
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(folder.glob("*.partial"))
 
     assert output[0] == "Not looked at, for it is no .ipynb file: notes.txt"
     assert output[1] == "ann.ipynb       q1 2/2  q2 1/1  q10 3/3  total 6/6"
     assert output[3] == f"cleo.ipynb      not graded: {TOO_SLOW}"
     assert [line.split()[0] for line in output[1:-2]] == [row["file"] for row in rows.values()]
     assert output[-1] == f"4 of 13 graded; grades in {table}"
-    assert running_jobs() == []
+    assert running_jobs(work) == []
+    assert not list(work.iterdir())
 
 
-def running_jobs():
-    """Processes that a grading has left behind: their folder is still its temporary one."""
+def running_jobs(work):
+    """Command lines of the processes of a grading whose temporary folders are made in ``work``."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if grading.MARK in process.environ() and "unigen-grade-" in process.cwd():
+            if grading.MARK in process.environ() and process.cwd().startswith(str(work)):
                 found.append(process.cmdline())
     return found
 
@@ -219,6 +227,33 @@ def test_marked_processes_are_ended_even_in_sessions_of_their_own():
             break  # ended; whoever adopted it has not looked yet
         time.sleep(0.05)
     assert time.monotonic() < deadline
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_everything_at_once(home, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "cleo.ipynb").write_text(submission("while True:\n    pass"))
+    grade = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    grade += "from pathlib import Path; from unigen_edu.grading import grade_path; "
+    grade += f"grade_path(Path({str(tmp_path)!r}), home=Path({str(home)!r}))"
+    python = subprocess.Popen(
+        [sys.executable, "-c", grade],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(work)},
+    )
+    deadline = time.monotonic() + 60
+    while not any("ipykernel_launcher" in command for command in running_jobs(work)):
+        assert python.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    python.send_signal(signal.SIGINT)
+    python.send_signal(signal.SIGINT)
+    _, message = python.communicate(timeout=20)
+    assert "KeyboardInterrupt: stopped after 0 of 1; " in message
+    assert running_jobs(work) == []
+    assert not (tmp_path / "grades.csv").exists()
 
 
 def test_a_wait_that_never_ends_is_cut_off_by_the_clock(home, tmp_path, monkeypatch):

@@ -381,7 +381,7 @@ class Sampler(Model):
         super().__init__(shape=shape, only=only)
         self.anchor = nn.Parameter(torch.zeros(1))
         name = "mnist-mini" if len(shape) == 3 else "ring"
-        real = data.load(name, "train", seed=9)
+        real = data.load(name, "train", seed=9, size=32 if shape == (1, 32, 32) else None)
         self.real = real if only is None else real.subset((real.labels == only).nonzero()[:, 0])
 
     def sample(self, n: int) -> Tensor:
@@ -421,6 +421,12 @@ def test_evaluate_scores_real_images_like_real_images():
     assert "elbo" not in found
     json.dumps(found, allow_nan=False)
     assert metrics.evaluate(model, "mnist-mini", seed=3) == found
+
+
+def test_evaluate_takes_the_margin_off_digits_of_32_pixels():
+    small = metrics.evaluate(Sampler((1, 28, 28)), "mnist-mini", samples=200)
+    large = metrics.evaluate(Sampler((1, 32, 32)), "mnist-mini", samples=200)
+    assert large == small
 
 
 def test_evaluate_sees_a_collapsed_model():

@@ -191,6 +191,7 @@ def test_the_first_noise_is_no_function_of_the_first_weights(digits):
     assert (seen[0] - from_the_same_bits).abs().max() > 1e-3
 
 
+@pytest.mark.usefixtures("nobody_else_is_hit")
 def test_the_callers_random_numbers_are_left_alone(digits, small, tmp_path):
     failing = Breaks(shape=(1, 4, 4), latent=3, at=1)
     state = torch.get_rng_state()
@@ -259,20 +260,24 @@ def test_history_counts_images_and_survives_json(digits, small):
     assert (history.seed, history.device, history.batch_size) == (0, "cpu", 8)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_fused_adam_sees_each_gradient_in_the_layout_of_its_parameter(name, digits, small):
-    # On the CPU, fused Adam pairs the wrong elements when the strides differ.
-    def strided(model: Model) -> Model:
+@pytest.mark.parametrize("name", ["gan", "vae"])
+def test_adam_pairs_each_gradient_with_its_own_parameter(name):
+    # On the CPU, fused Adam pairs the wrong elements when the strides of the two differ, as they
+    # do for a convolution whose weight is stored with two axes exchanged.
+    def turned(model: Model) -> Model:
         for parameter in model.parameters():
-            if parameter.dim() == 2:
-                parameter.data = parameter.data.t().contiguous().t()
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.transpose(0, 1).contiguous().transpose(0, 1)
         return model
 
-    plain, turned = small(name).double(), strided(small(name).double())
-    fit(plain, digits, steps=4, **QUIET)
-    fit(turned, digits, steps=4, **QUIET)
-    for left, right in zip(plain.parameters(), turned.parameters(), strict=True):
-        assert torch.allclose(left, right, atol=1e-12, rtol=0)
+    x = torch.randint(0, 256, (16, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    data = Dataset(x.to(torch.uint8))
+    plain = models.create(name, network="conv", latent=3).double()
+    other = turned(models.create(name, network="conv", latent=3).double())
+    fit(plain, data, steps=2, **QUIET)
+    fit(other, data, steps=2, **QUIET)
+    for left, right in zip(plain.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(left, right, atol=1e-9, rtol=0)
 
 
 # ---- watching ------------------------------------------------------------------------------------
@@ -303,6 +308,19 @@ def test_watching_does_not_change_the_run(name, digits, small):
 # ---- stopping and going on -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def nobody_else_is_hit():
+    """Turn a signal that `fit` lets through into a failure; unhandled, it would end pytest."""
+
+    def missed(number: int, frame: object) -> None:
+        raise AssertionError(f"signal {number} was not caught by fit")
+
+    before = {s: signal.signal(s, missed) for s in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def kill_at(step: int, number: int):
     def watch(model: Model, now: int) -> dict[str, float]:
         if now == step:
@@ -316,6 +334,7 @@ def kill_at(step: int, number: int):
     threading.current_thread() is not threading.main_thread(),
     reason="signals reach the main thread only",
 )
+@pytest.mark.usefixtures("nobody_else_is_hit")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ALL)
 def test_a_stopped_run_goes_on_to_the_same_bits(name, number, digits, small, tmp_path):
@@ -340,6 +359,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(name, number, digits, small, tmp
     assert history.watched_steps == [0, 3, 6, 9]
 
 
+@pytest.mark.usefixtures("nobody_else_is_hit")
 def test_a_second_interrupt_stops_at_once(digits, small, tmp_path):
     def twice(model: Model, step: int) -> None:
         if step == 2:

@@ -24,11 +24,11 @@ def refresh(path: Path) -> float:
     """Run one notebook in its folder, store the marked outputs; return the seconds it took."""
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        cell.execution_count = None
+    folder = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=600, resources=folder).execute()
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number  # nbval compares nothing in a cell without one
         cell.metadata.pop("execution", None)
         kept = cell.source.startswith(MARK)
         cell.outputs = [o for o in cell.outputs if kept and o.output_type == "stream"]

@@ -18,7 +18,7 @@ from unigen_edu.errors import UnigenError
 
 __all__ = ["WEIGHTS_SHA256", "DigitClassifier", "load_classifier"]
 
-WEIGHTS_SHA256 = "7250117cfd266d8adc9cc1445bc6fc5e873f51e7e589e55f76cfa3307a71e8c7"
+WEIGHTS_SHA256 = "5791f91410ea682f917c41f02a3eda5dd91c2ad88b15f521dad74ef6045e0c7a"
 
 
 class DigitClassifier(nn.Module):

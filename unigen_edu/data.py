@@ -133,7 +133,7 @@ SOURCES: dict[str, Source] = {
             {"train": 73_257, "test": 26_032},
             "SVHN",
             "Y. Netzer and others, 2011",
-            "non-commercial use",
+            "see its page",
             "http://ufldl.stanford.edu/housenumbers/",
         ),
         Source(

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,12 +119,12 @@ def grade_path(
 
     width = max(len(submission.file) for submission in submissions)
     grades = []
+    results = grade_submissions(submissions, limits=limits, jobs=jobs, home=home, known=table)
     try:
-        for grade in grade_submissions(
-            submissions, limits=limits, jobs=jobs, home=home, known=table
-        ):
-            grades.append(grade)
-            print(f"{grade.file:<{width}}  {_describe(grade)}", flush=True)
+        with contextlib.closing(results):  # whatever happens here, its processes end
+            for grade in results:
+                grades.append(grade)
+                print(f"{grade.file:<{width}}  {_describe(grade)}", flush=True)
     except KeyboardInterrupt:
         done = f"stopped after {len(grades)} of {len(submissions)}"
         if table is not None:
@@ -182,7 +182,7 @@ def grade_submissions(
     jobs: int = 2,
     home: Path | None = None,
     known: _Table | None = None,
-) -> Iterator[Grade]:
+) -> Generator[Grade, None, None]:
     """Yield the `Grade` of each notebook, in the order given, ``jobs`` at a time.
 
     ``home`` is the folder of the exercises, by default that of the repository.
@@ -220,7 +220,7 @@ def grade_submissions(
                 known.add(grade)
             return grade
 
-        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        with _interrupted_once(), ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
             try:
                 yield from pool.map(one, range(len(todo)))
             except BaseException:
@@ -299,9 +299,13 @@ def _normalise(notebook: dict[str, Any], exercise: str) -> bytes:
     otherwise change what is graded.
     """
     import nbformat
+    from nbformat import converter, reader
 
-    clean = nbformat.reads(json.dumps(notebook), as_version=4)
-    for cell in clean.cells:
+    # Not nbformat.reads, which writes what it finds amiss to the log.
+    clean = converter.convert(reader.reads(json.dumps(notebook)), 4)
+    clean.nbformat_minor = 5
+    for number, cell in enumerate(clean.cells):
+        cell.id = f"cell-{number}"
         cell.metadata = nbformat.NotebookNode()
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -322,6 +326,30 @@ def _fingerprint(content: bytes, exercise: exercises.Built) -> str:
     for test in sorted((exercise.key.parent / "tests").glob("*.py")):
         digest.update(test.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let the first Ctrl-C interrupt and ignore more of them: ending the processes takes a moment.
+
+    `timeout`, for one, sends two; the second would fall into the middle of the tidying up.
+    """
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    mine = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if mine:
+        signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---- one submission, one process ---------------------------------------------------------------

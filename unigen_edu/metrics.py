@@ -217,7 +217,10 @@ def inception_score(
     with warnings.catch_warnings():
         # It warns of its buffer (n x 10 numbers here), and std of one split is nan by intention.
         warnings.simplefilter("ignore")
-        metric = InceptionScore(feature=_LogProbabilities(network), splits=splits)
+        # sync_on_compute: under torchrun one process may measure while the others train.
+        metric = InceptionScore(
+            feature=_LogProbabilities(network), splits=splits, sync_on_compute=False
+        )
         with _evaluating(network), _seeded(seed, torch.device("cpu")):
             for part in torch.split(images, batch_size):
                 metric.update(part)
@@ -257,7 +260,7 @@ def frechet_distance(
     network = _classifier_for(images_a, classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices about optional packages
-        metric = FrechetInceptionDistance(feature=_Features(network))
+        metric = FrechetInceptionDistance(feature=_Features(network), sync_on_compute=False)
         with _evaluating(network):
             for images, real in ((images_a, True), (images_b, False)):
                 _check_unit(images)
@@ -417,9 +420,9 @@ def evaluate(
     * A model with `log_weights`: ELBO and IWAE bound on the test set, with standard errors. A
       Bernoulli likelihood is measured on the test set's fixed binarisation (`BINARISATION_SEED`),
       any other on grey levels in [0, 1].
-    * A model with `sample`, on digits: inception score, Frechet distance to the test set, classes
-      covered. Beside the first two stand the values for real images: of the test set, and of as
-      many training images against the test set.
+    * A model with `sample`, on digits of 28x28 or 32x32 pixels: inception score, Frechet distance
+      to the test set, classes covered. Beside the first two stand the values for real images: of
+      the test set, and of as many training images against the test set.
     * A model with `sample`, on points: modes covered.
 
     Args:
@@ -443,7 +446,8 @@ def evaluate(
     found: dict[str, Any] = {"seed": seed, "test_set": len(test_set)}
     if hasattr(model, "log_weights"):
         found |= _bounds(model, test_set, k, seed)
-    if type(model).sample is not Model.sample and (data_name in DIGITS or side is None):
+    readable = side is None or (data_name in DIGITS and side in (28, 32))
+    if type(model).sample is not Model.sample and readable:
         n = samples if samples is not None else len(test_set) // 10 * 10
         with _evaluating(model), _seeded(seed, model.device):
             drawn = torch.cat([model.sample(min(1000, n - at)) for at in range(0, n, 1000)])
@@ -456,7 +460,7 @@ def evaluate(
     if len(found) == 2:
         raise UnigenError(
             f"No metric applies to the model '{model.name}' on '{data_name}': scores of samples "
-            f"need digits ({', '.join(DIGITS)}) or points, bounds need log_weights."
+            f"need points or digits in 28x28 ({', '.join(DIGITS)}), bounds need log_weights."
         )
     return found
 
@@ -482,8 +486,8 @@ def _digit_scores(
     drawn: Tensor, train_set: Dataset, test_set: Dataset, seed: int
 ) -> dict[str, Any]:
     classifier = load_classifier(drawn.device)
-    real = test_set.images()
-    others = train_set.images(slice(0, len(drawn)))
+    drawn, real = _central(drawn), _central(test_set.images())
+    others = _central(train_set.images(slice(0, len(drawn))))
     score = inception_score(drawn, classifier=classifier, seed=seed)
     whole = real[: len(real) // 10 * 10]
     covered = classes_covered(drawn, classifier=classifier)
@@ -495,6 +499,12 @@ def _digit_scores(
         "frechet_distance_train_set": frechet_distance(others, real, classifier=classifier),
         **_flat("classes", covered),
     }
+
+
+def _central(images: Tensor) -> Tensor:
+    """The 28x28 pixels in the middle: takes off the margin with which digits become 32x32."""
+    margin = (images.shape[-1] - 28) // 2
+    return images[..., margin : margin + 28, margin : margin + 28]
 
 
 def _flat(what: str, found: Coverage) -> dict[str, Any]:

@@ -60,7 +60,7 @@ _STYLE: dict[str, Any] = {
     "axes.labelsize": 10,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=list(COLOURS.values()), linestyle=list(LINES.values())),
+    "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
     "xtick.color": "#444444",
@@ -238,10 +238,12 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     declared = model if isinstance(model, type) else type(model)
     position = _positions(declared)
     pairs = {(p, f.child) for f in declared.factors for p in f.parents}
+    xs, ys = zip(*position.values(), strict=True)
+    width, height = max(xs) - min(xs) + 2.0, max(ys) - min(ys) + 1.6
+    # Not inside the context: a notebook's first figure loads the backend, which turns interactive
+    # mode on. The context would turn it off again, and no later figure would be shown.
+    fig, ax = plt.subplots(figsize=(1.05 * width, 1.05 * height))
     with plt.rc_context(_STYLE):
-        xs, ys = zip(*position.values(), strict=True)
-        width, height = max(xs) - min(xs) + 2.0, max(ys) - min(ys) + 1.6
-        fig, ax = plt.subplots(figsize=(1.05 * width, 1.05 * height))
         ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(min(ys) - 0.85, max(ys) + 0.75))
         ax.set_aspect("equal")
         ax.set_axis_off()

@@ -134,7 +134,9 @@ def _png(figure: Figure) -> str:
     plt.close(figure)
     full.seek(0)
     small = io.BytesIO()
-    image = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    # Median cut, Pillow's default, would merge the rare colours of thin lines.
+    image = Image.open(full).convert("RGB")
+    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
 

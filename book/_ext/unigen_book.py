@@ -34,8 +34,8 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "unigen_edu"
+# Holds equations.json, what nbval computed (executed/) and the notebooks' cache (notebooks/).
 BUILD = ROOT / "build"
-EQUATIONS = BUILD / "equations.json"
 EXECUTED = BUILD / "executed"
 
 # What a page needs of MathJax: the combined component and its fonts, and the speech rules that its
@@ -75,7 +75,7 @@ def chapter_of(docname: str) -> int | None:
 
 def key_the_cache(app: Sphinx, config: Config) -> None:
     """Keep the outputs of one state of the package apart from those of another."""
-    folder = BUILD / "notebooks"
+    folder = Path(config.unigen_build_folder) / "notebooks"
     current = folder / package_key()
     for old in folder.glob("*"):
         if old != current:
@@ -85,12 +85,13 @@ def key_the_cache(app: Sphinx, config: Config) -> None:
 
 def take_over_executed_notebooks(app: Sphinx) -> None:
     """Put the notebooks that `make notebooks` ran, with this package, into the cache."""
-    executed = sorted((EXECUTED / package_key()).rglob("*.ipynb"))
+    folder = Path(app.config.unigen_build_folder) / "executed" / package_key()
+    executed = sorted(folder.rglob("*.ipynb"))
     if executed:
         cache = get_cache(app.config.nb_execution_cache_path)
         for path in executed:
             notebook = nbformat.read(path, as_version=4)
-            source = ROOT / path.relative_to(EXECUTED / package_key())
+            source = ROOT / path.relative_to(folder)
             try:
                 cache.match_cache_notebook(notebook)
             except KeyError:
@@ -186,6 +187,10 @@ def equation_reference(label: str, docname: str) -> pending_xref:
     )
 
 
+def equations_file(config: Config) -> Path:
+    return Path(config.unigen_build_folder) / "equations.json"
+
+
 class EquationIndexNode(nodes.General, nodes.Element):
     """Stands for the index until every page has been read."""
 
@@ -196,7 +201,7 @@ class EquationIndex(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(str(EQUATIONS))
+        self.env.note_dependency(str(equations_file(self.config)))
         return [EquationIndexNode()]
 
 
@@ -221,14 +226,15 @@ class FillEquationIndex(SphinxPostTransform):
             node.replace_self(self.index())
 
     def index(self) -> list[nodes.Node]:
-        if not EQUATIONS.exists():
+        record = equations_file(self.config)
+        if not record.exists():
             logger.warning(
                 "build/equations.json is missing, so the equation index would be empty: run "
                 "'make equations'.",
                 location=self.env.docname,
             )
             return []
-        checks: dict[str, dict[str, Any]] = json.loads(EQUATIONS.read_text(encoding="utf-8"))
+        checks: dict[str, dict[str, Any]] = json.loads(record.read_text(encoding="utf-8"))
         stated: dict[str, list[str]] = {}
         for label, (docname, _) in self.env.get_domain("math").data["objects"].items():
             if label.startswith("eq-"):
@@ -417,6 +423,38 @@ class KeepPunctuation(SphinxPostTransform):
                 parent[index : index + 2] = [together, nodes.Text(rest)]
 
 
+def read_docstring_as_markdown(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings are written for the reader of the code: `x` is code, * and | mean themselves."""
+    text: list[str] = []
+    in_section, depth = False, 0
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        in_section = in_section or re.fullmatch(r"[A-Z]\w+:", line) is not None
+        if line.strip():
+            if indent < depth and not in_section and text[-1]:
+                text.append("")  # a formula that was set off by its indentation ends here
+            depth = indent
+        bullet = re.match(r"\s*\* ", line)
+        start = bullet.end() if bullet else 0
+        parts = re.split(r"(`+[^`]+`+)", line[start:])
+        for i, part in enumerate(parts):
+            if i % 2:
+                parts[i] = f"``{part.strip('`')}``"
+            else:
+                parts[i] = re.sub(r"([*|`]|_(?!\w))", r"\\\1", part)
+        text.append(line[:start] + "".join(parts))
+    lines[:] = text
+
+
+def skip_fields_of_tuples(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """A named tuple's fields say "Alias for field number 0"; its class says what they are."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 # --- MathJax and links --------------------------------------------------------------------------
 
 
@@ -445,6 +483,19 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copyfile(path, copy)
 
 
+def remove_stale_pages(app: Sphinx, exception: Exception | None) -> None:
+    """A page that is no longer in the book must not be published with it."""
+    if exception is not None or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    made = {f"{docname}.html" for docname in app.env.found_docs}
+    made |= {"index.html", "genindex.html", "search.html"}
+    for path in out.rglob("*.html"):
+        name = path.relative_to(out).as_posix()
+        if not name.startswith("_") and name not in made:
+            path.unlink()
+
+
 def link_to_report_form(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -456,8 +507,23 @@ def link_to_report_form(
         context["report_error_url"] = f"{repository}/issues/new?{query}"
 
 
+def leave_out_thebe(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Jupyter Book loads its scripts twice although it is off, which is an error in each page."""
+    for key in ("script_files", "css_files"):
+        context[key] = [
+            file
+            for file in context.get(key, [])
+            if "thebe" not in str(getattr(file, "filename", file)).lower()
+            and "THEBE" not in str(getattr(file, "attributes", {}).get("body", ""))
+        ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     sys.path.insert(0, str(ROOT))  # autodoc and the tables see this copy of the package
+    app.setup_extension("sphinx.ext.autodoc")
+    app.add_config_value("unigen_build_folder", str(BUILD), "")
     app.add_directive("equation-index", EquationIndex)
     app.add_directive("unification-table", UnificationTable)
     app.add_node(EquationIndexNode)
@@ -471,8 +537,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", number_equations)
     app.connect("env-get-updated", number_figures, priority=900)
     app.connect("env-updated", lambda app, env: [d for d in env.found_docs if "_index" in d])
+    app.connect("autodoc-process-docstring", read_docstring_as_markdown, priority=100)
+    app.connect("autodoc-skip-member", skip_fields_of_tuples)
     app.connect("html-page-context", link_to_report_form)
+    app.connect("html-page-context", leave_out_thebe, priority=900)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", remove_stale_pages)
     return {
         "version": "1",
         # A change of this file is a reason to make every page again.

@@ -57,20 +57,22 @@ def test_stale_student_version_is_noticed(exercise, tmp_path):
 
 
 def test_no_solution_and_no_hidden_test_reaches_students(exercise):
-    secret, hidden_names = set(), set()
+    secret, public, hidden_names = set(), set(), set()
     for source in cells(HOME / exercise / exercises.SOURCE):
+        if re.match(r"#\s*HIDDEN", source):
+            (function,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef))
+            hidden_names.add(function.name)
+            secret.update(re.findall(r'assert .*, f?("[^"]+")', source))
+            continue
         inside = False
         for line in source.splitlines():
             if "# END SOLUTION" in line:
                 inside = False
-            if inside or line.rstrip().endswith("# SOLUTION"):
-                secret.add(line.removesuffix("# SOLUTION").strip())
+            answer = inside or line.rstrip().endswith("# SOLUTION")
+            (secret if answer else public).add(line.removesuffix("# SOLUTION").strip())
             if "# BEGIN SOLUTION" in line:
                 inside = True
-        if re.match(r"#\s*HIDDEN", source):
-            (function,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef))
-            hidden_names.add(function.name)
-            secret.update(m for m in re.findall(r'assert .*, f?("[^"]+")', source))
+    secret -= public  # such as the first line of a dictionary that the stub has too
     assert len(hidden_names) >= 5
     assert len(secret) > 20
     # A short line of a reference may also occur by chance inside a longer one.

@@ -33,6 +33,8 @@ def public_q1(weights):
         why = "A and B do not give L_phi in a world with p(y=1) = 0.2."
         if near(B * on_data + A * on_generated, L_phi):
             why = "A and B look exchanged: y = 1 is data, y = 0 is generated."
+        elif near(A, 1) or near(B, 1):
+            why = "A weight p(y) is missing: the expectations run over y too."
         elif near(A, B):
             why = "A and B are equal, but the domains are not equally frequent here: p(y=1) = 0.2."
     assert why is None, why

@@ -51,7 +51,9 @@ def public_q3(coefficients):
         why = "The gap between the sides changes with theta: a term with theta in it is wrong."
         if constant(answer):
             why = "The sides differ by the same number at every theta: a constant is wrong."
-        elif answer["kl"] == 1 and answer["jsd"] == -1:
+        elif answer["jsd"] == -1 and answer["entropy"] == 1:
+            why = "The JSD contains the entropies of the rows already: together they count twice."
+        elif answer["jsd"] == -1:
             why = (
                 "This is the chapter's identity: its JSD comes from the prior p_theta0, "
                 "and here the prior is uniform."

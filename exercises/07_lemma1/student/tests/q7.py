@@ -45,6 +45,10 @@ def public_q7(potential):
             why = f"F points the right way and is {ratio:.3g} times the size: check its factor."
         elif near(slope_uniform, 2 * step_uniform):
             why = "For uniform p(y), F is twice the size: a loss without p(y) is twice -L_theta."
+        elif abs(slope[0].item() - -0.00313517) < 1e-6:
+            why = "The KL divergence is reversed: the data come second, as in the lemma's target."
+        elif abs(slope[0].item() - -0.01017845) < 1e-6:
+            why = "This is the KL part of the lemma alone: minus the JSD has theta in it too."
     assert why is None, why
     floor = float(potential(p_data.log(), p_data, skewed))
     if abs(floor) > 1e-9:

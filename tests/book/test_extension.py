@@ -1,0 +1,219 @@
+"""The book's Sphinx extension, on a small book that is built in a process of its own."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import unigen_book
+
+from unigen_edu import models
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "book" / "_ext")!r})
+project = "Demo"
+extensions = ["myst_nb", "sphinx_proof", "unigen_book"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+unigen_build_folder = "build"
+nb_execution_mode = "off"
+suppress_warnings = ["toc.not_included"]
+"""
+PHASES = {phase.equation for name in ("gan", "vae") for phase in models.get(name).phases}
+PAGES = {
+    "index.md": "# Demo\n\n```{toctree}\n03_first\n12_second\nlist\n```\n",
+    "03_first.md": (
+        "# Chapter 3 · First\n\n$$ a = b $$ (eq-first-a)\n\nSee $x$, and {eq}`eq-first-b`.\n\n"
+        "$$ b = c $$ (eq-first-b)\n\n:::{prf:lemma} One\n:label: lem-one\n\nYes.\n:::\n"
+    ),
+    "12_second.md": (
+        "# Chapter 12 · Second\n\n:::{prf:lemma} Two\n:label: lem-two\n\nNo.\n:::\n\n"
+        "From {eq}`eq-first-b` and {prf:ref}`lem-one`.\n\n"
+        + "\n\n".join(f"$$ x $$ ({label})" for label in sorted(PHASES))
+        + "\n\n```{unification-table}\n:models: gan, vae\n:current: vae\n```\n"
+    ),
+    "list.md": "# List\n\n```{equation-index}\n```\n",
+}
+
+
+def checked(error: float) -> dict:
+    return {
+        "kind": "checked",
+        "tests": ["test_demo.py::test_a_is_b_everywhere"],
+        "error": error,
+        "tolerance": 1e-10,
+        "comparisons": 7,
+        "reason": None,
+    }
+
+
+DEFINED = {**checked(0.0), "kind": "definition", "reason": "defines the letter a", "error": None}
+RECORD = {
+    "eq-first-a": DEFINED,
+    "eq-first-b": checked(3.2e-16),
+    **{label: checked(0.0) for label in PHASES},
+}
+
+
+def build(folder: Path, pages: dict[str, str], record: dict | None) -> tuple[int, str]:
+    """Build a book as strictly as the real one; returns the exit code and what was said."""
+    for name, text in {**pages, "conf.py": CONF}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "build").mkdir(exist_ok=True)
+    if record is not None:
+        (folder / "build" / "equations.json").write_text(json.dumps(record))
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "-n", "--keep-going", ".", "out"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """A small book without faults, built."""
+    folder = tmp_path_factory.mktemp("book")
+    (folder / "out").mkdir()
+    (folder / "out" / "gone.html").write_text("a page that the book had before")
+    code, said = build(folder, PAGES, RECORD)
+    assert code == 0, said
+    return folder / "out"
+
+
+def read(site: Path, page: str) -> str:
+    return (site / page).read_text(encoding="utf-8")
+
+
+def words(fragment: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", fragment)).split())
+
+
+def rows(site: Path, page: str, table: str) -> list[str]:
+    body = re.search(rf'<table class="{table}.*?<tbody>(.*?)</tbody>', read(site, page), re.DOTALL)
+    assert body is not None
+    return re.findall(r"<tr.*?</tr>", body[1], re.DOTALL)
+
+
+def test_equations_and_lemmas_begin_with_their_chapter(site: Path):
+    first, second = read(site, "03_first.html"), read(site, "12_second.html")
+    assert re.findall(r'class="eqno">\(([\d.]+)\)', first) == ["3.1", "3.2"]
+    assert re.findall(r'class="eqno">\(([\d.]+)\)', second)[0] == "12.1"
+    assert 'href="03_first.html#equation-eq-first-b">(3.2)</a>' in second
+    assert "lemma 3.1" in words(first).lower()
+    assert "lemma 12.1" in words(second).lower()
+
+
+def test_the_index_lists_each_equation_with_its_check(site: Path):
+    content = read(site, "list.html")
+    assert "4 equations" in words(content) or f"{len(RECORD)} equations" in words(content)
+    definition, check = (words(row) for row in rows(site, "list.html", "equation-index")[:2])
+    assert definition == "(3.1) eq-first-a Defines the letter a."
+    assert check == "(3.2) eq-first-b a is b everywhere test_demo.py 7 3·10⁻¹⁶ 10⁻¹⁰"
+    assert 'href="03_first.html#equation-eq-first-b"' in content
+
+
+def test_the_unification_table_says_what_the_models_declare(site: Path):
+    found = rows(site, "12_second.html", "unification-table")
+    phases = [phase for name in ("gan", "vae") for phase in models.get(name).phases]
+    assert len(found) == len(phases)
+    for row, phase in zip(found, phases, strict=True):
+        assert phase.name in words(row)
+        assert phase.reduces in html.unescape(row)
+        assert f"#equation-{phase.equation}" in row
+    for variable in models.get("gan").variables:
+        assert variable.meaning in words(found[0])
+    assert ["current-model" in row for row in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_a_comma_stays_with_its_formula(site: Path):
+    kept = r'<span class="keep"><span class="math notranslate nohighlight">\(x\)</span>,</span>'
+    assert kept in read(site, "03_first.html")
+
+
+def test_pages_carry_mathjax_and_ask_nobody_else(site: Path):
+    script = site / "_static" / "mathjax" / "tex-chtml-full.js"
+    assert script.stat().st_size > 1_000_000
+    assert list(script.parent.glob("output/chtml/fonts/woff-v2/*.woff"))
+    assert 'src="_static/mathjax/tex-chtml-full.js' in read(site, "03_first.html")
+    assert not re.search(r'src="(https?:)?//', read(site, "03_first.html"))
+
+
+def test_a_page_that_has_left_the_book_is_removed(site: Path):
+    assert not (site / "gone.html").exists()
+
+
+def test_faults_stop_the_build_and_are_named(tmp_path: Path):
+    pages = {
+        **PAGES,
+        "12_second.md": "# Second\n\n$$ x $$ (eq-second-new)\n\n"
+        "```{unification-table}\n:models: gna\n```\n\n"
+        "```{unification-table}\n:models: gan\n:current: vae\n```\n\n"
+        "```{unification-table}\n:models: gan\n```\n",
+    }
+    code, said = build(tmp_path, pages, RECORD)
+    assert code != 0
+    assert "the equation eq-second-new has neither a check nor a definition" in said
+    assert "There is no model 'gna'" in said
+    assert "the current model 'vae' is not in the table" in said
+    assert f"target not found: {models.get('gan').phases[0].equation}" in said
+
+
+def test_without_the_record_the_build_stops(tmp_path: Path):
+    pages = {name: PAGES[name] for name in ("index.md", "03_first.md", "12_second.md", "list.md")}
+    code, said = build(tmp_path, pages, None)
+    assert code != 0
+    assert "build/equations.json is missing, so the equation index would be empty" in said
+
+
+def test_a_notebook_is_read_again_when_the_package_changes(tmp_path: Path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "code.py").write_text("x = 1\n")
+    before = unigen_book.package_key(package)
+    assert unigen_book.package_key(package) == before
+    (package / "code.py").write_text("x = 2\n")
+    after = unigen_book.package_key(package)
+    assert after != before
+
+    env = SimpleNamespace(found_docs={"07_a", "index"})
+    env.doc2path = lambda doc: f"{doc}.ipynb" if doc[0].isdigit() else f"{doc}.md"
+    keys = iter([before, before, after, after])
+    monkeypatch.setattr(unigen_book, "package_key", lambda: next(keys))
+    reread = [unigen_book.reread_notebooks(None, env, set(), set(), set()) for _ in range(4)]
+    assert reread == [[], [], ["07_a"], []]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.0, "0"), (1e-10, "10⁻¹⁰"), (2.22e-16, "2·10⁻¹⁶"), (9.7e-13, "10⁻¹²")],
+)
+def test_an_error_is_shown_to_one_digit(value: float | None, shown: str):
+    assert unigen_book.measured(value) == shown
+
+
+def test_symbols_in_words_are_set_as_mathematics():
+    parts = unigen_book.UnificationTable.symbols("p_theta in the first slot, at theta_0; r_theta")
+    assert [(type(part).__name__, part.astext()) for part in parts] == [
+        ("math", r"p_\theta"),
+        ("Text", " in the first slot, at "),
+        ("math", r"\theta_0"),
+        ("Text", "; r_theta"),
+    ]
+
+
+def test_docstrings_keep_their_signs():
+    lines = ["The mean of `x * y`, for |x| < 1:", "", "* a bullet with *args", "  f(x)", "end_"]
+    unigen_book.read_docstring_as_markdown(None, "function", "f", None, None, lines)
+    assert lines == [
+        r"The mean of ``x * y``, for \|x\| < 1:",
+        "",
+        r"* a bullet with \*args",
+        "  f(x)",
+        "",
+        r"end\_",
+    ]

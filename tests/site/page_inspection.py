@@ -1,0 +1,240 @@
+"""What can be wrong with a page, looked at in a browser and in its HTML."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Playwright,
+    Response,
+    Route,
+)
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PHONE, DESK = 390, 1280
+
+# Elements with a formula that MathJax has not set, or has set as an error.
+_UNSET_MATHEMATICS = """
+() => [...document.querySelectorAll(".math")]
+    .filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
+    .map((e) => e.textContent.trim().slice(0, 80))
+"""
+# TeX that nobody recognised as such: delimiters in the text of the page.
+_RAW_TEX = r"""
+() => {
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent;
+    const parent = walker.currentNode.parentElement;
+    if (/\$\$|\\\(|\\\[|\\begin\{|\\math[a-z]+\{/.test(text) &&
+        !parent.closest("pre, code, script, style, noscript, mjx-container, textarea"))
+      found.push(text.trim().slice(0, 80));
+  }
+  return found;
+}
+"""
+_IMAGES = r"""
+() => [...document.querySelectorAll("article img")].filter((image) => {
+    const alt = image.getAttribute("alt") || "";
+    return alt.length < 10 || /\.(png|svg|jpe?g)$/.test(alt) || image.naturalWidth === 0;
+  }).map((image) => `${(image.getAttribute("src") || "").slice(0, 60)} alt="${image.alt}"`)
+"""
+_TOO_WIDE = """
+() => {
+  const width = document.documentElement.clientWidth;
+  const inScrollingBox = (e) => {
+    for (e = e.parentElement; e && e !== document.body; e = e.parentElement)
+      if (["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)) return true;
+    return false;
+  };
+  if (document.documentElement.scrollWidth <= width) return [];
+  const wide = [...document.querySelectorAll("body *")]
+    .filter((e) => e.getBoundingClientRect().right > width + 1 && !inScrollingBox(e))
+    .map((e) => `${e.tagName.toLowerCase()}.${e.className}`.slice(0, 60));
+  return [`${document.documentElement.scrollWidth} px; ` + wide.slice(0, 5).join(", ")];
+}
+"""
+# Code and outputs of one cell may scroll, a table and a formula too; the numbers of equations must
+# stay readable beside them.
+_COVERED_NUMBERS = """
+() => [...document.querySelectorAll("div.math > .eqno")].filter((number) => {
+    const formula = number.parentElement.querySelector("mjx-container");
+    if (!formula) return false;
+    return formula.getBoundingClientRect().right > number.getBoundingClientRect().left + 1;
+  }).map((number) => number.textContent)
+"""
+
+
+def find_chromium() -> str | None:
+    """Path of a Chromium or Chrome: `$CHROMIUM`, or the first one on the path."""
+    given = os.environ.get("CHROMIUM")
+    return given or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def launch(playwright: Playwright, executable: str) -> Browser:
+    return playwright.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of this machine; gives the address."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def open_page(page: Page, url: str) -> list[str]:
+    """Open a page and wait for MathJax; returns requests to other hosts, and errors."""
+    found: list[str] = []
+    local = urlsplit(url).netloc
+
+    def allow(route: Route) -> None:
+        target = urlsplit(route.request.url)
+        if target.scheme in ("data", "blob", "file") or target.netloc == local:
+            route.continue_()
+        else:
+            found.append(f"asks another host: {route.request.url}")
+            route.abort()
+
+    def answered(response: Response) -> None:
+        if response.status >= 400:
+            found.append(f"{response.status}: {response.url}")
+
+    def said(message: ConsoleMessage) -> None:
+        # Chromium repeats each failed request in the console; those are in the list already.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            found.append(f"console: {message.text}")
+
+    page.route("**/*", allow)
+    page.on("response", answered)
+    page.on("console", said)
+    page.on("pageerror", lambda error: found.append(f"script error: {error}"))
+    page.goto(url, wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise?.then(() => null)")
+    page.evaluate("() => document.fonts.ready.then(() => null)")
+    return found
+
+
+def look(page: Page) -> list[str]:
+    """Faults of a page that is open, at its present width."""
+    found = [f"mathematics not set: {text}" for text in page.evaluate(_UNSET_MATHEMATICS)]
+    found += [f"raw TeX: {text}" for text in page.evaluate(_RAW_TEX)]
+    found += [f"wider than the window: {text}" for text in page.evaluate(_TOO_WIDE)]
+    found += [f"formula over its number: {text}" for text in page.evaluate(_COVERED_NUMBERS)]
+    found += [f"image without alt text, or broken: {text}" for text in page.evaluate(_IMAGES)]
+    headings = page.locator("article h1").count()
+    if page.locator("article").count() and headings != 1:
+        found.append(f"{headings} main headings instead of one")
+    return found
+
+
+def move_slider(page: Page, slider: Locator) -> list[str]:
+    """Move a slider with the keyboard, from end to end; returns what did not follow."""
+    found = []
+    control = slider.locator("input[type=range]")
+    name = slider.get_attribute("id")
+
+    def state() -> tuple[str, str, str]:
+        shown = slider.locator("img:visible")
+        if shown.count() != 1:
+            found.append(f"{name}: {shown.count()} pictures are visible instead of one")
+            return ("", "", "")
+        image = shown.first
+        return (
+            image.get_attribute("src") or "",
+            image.get_attribute("alt") or "",
+            slider.locator("output").inner_text(),
+        )
+
+    control.focus()
+    page.keyboard.press("Home")
+    states = [state()]
+    steps = int(control.get_attribute("max") or 0)
+    for _ in range(steps):
+        page.keyboard.press("ArrowRight")
+        states.append(state())
+    for i, what in enumerate(("picture", "alt text", "value")):
+        different = len({state[i] for state in states})
+        if different != steps + 1:
+            found.append(f"{name}: {different} different {what}s in {steps + 1} positions")
+    if not page.get_by_role("slider", name=slider.locator("label").inner_text()).count():
+        found.append(f"{name}: the range has no name")
+    return found
+
+
+# --- Links ---------------------------------------------------------------------------------------
+
+
+class _Links(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        for key in ("id", "name"):
+            if given.get(key):
+                self.anchors.add(str(given[key]))
+        link = given.get("href") if tag in ("a", "link") else given.get("src")
+        if link:
+            self.targets.append(link)
+
+
+def broken_links(site: Path) -> list[str]:
+    """Links inside the site that lead nowhere: a missing file, or an anchor that no element has."""
+    pages = {
+        path.resolve(): _Links(path.read_text(encoding="utf-8"))
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts  # templates of the theme
+    }
+    found = []
+    for path, page in sorted(pages.items()):
+        for link in dict.fromkeys(page.targets):
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            where = path.relative_to(site.resolve())
+            if not target.exists():
+                found.append(f"{where}: {link} does not exist")
+            elif anchor and target in pages and anchor not in pages[target].anchors:
+                found.append(f"{where}: nothing in {target.name} is called #{anchor}")
+    return found

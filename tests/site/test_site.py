@@ -1,0 +1,244 @@
+"""Every page of the built book in headless Chromium, served from this machine alone.
+
+`make site-test` builds the book first. Screenshots of every page at the width of a desk and of a
+phone are left in `build/screenshots/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import address
+import page_inspection as inspection
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+SCREENSHOTS = ROOT / "build" / "screenshots"
+# Sphinx's own pages of search and index come along. The root's index.html only leads to the book.
+PAGES = sorted(
+    str(path.relative_to(SITE))
+    for path in SITE.rglob("*.html")
+    if "_static" not in path.parts and path != SITE / "index.html"
+)
+CHROMIUM = inspection.find_chromium()
+MISSING = "the site test was not run: " + (
+    "no Chromium found (install it, or set CHROMIUM to its path)"
+    if CHROMIUM is None
+    else "the book is not built (make book)"
+)
+
+if (CHROMIUM is None or not PAGES) and not os.environ.get("CI"):
+    pytest.skip(MISSING, allow_module_level=True)
+pytestmark = pytest.mark.browser
+
+
+def test_there_are_a_browser_and_a_book():
+    assert CHROMIUM, MISSING
+    assert PAGES, MISSING
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail(MISSING)
+    with sync_playwright() as playwright:
+        browser = inspection.launch(playwright, CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with inspection.serve(SITE) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": inspection.DESK, "height": 900})
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
+def take_picture(page: Page, name: str) -> None:
+    """The first 6000 pixels of a page: a whole chapter would be larger than Chromium can paint."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    size = page.evaluate("() => [innerWidth, document.documentElement.scrollHeight]")
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], 6000)}
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, clip=clip)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(page: Page, site: str, name: str):
+    """At both widths: no other host, no error, all mathematics set, nothing wider than the window;
+    and every slider follows the keyboard."""
+    found = inspection.open_page(page, f"{site}/{name}")
+    for width in (inspection.DESK, inspection.PHONE):
+        page.set_viewport_size({"width": width, "height": 900})
+        found += [f"at {width} px: {fault}" for fault in inspection.look(page)]
+        take_picture(page, f"{name.removesuffix('.html').replace('/', '-')}-{width}")
+    for slider in page.locator(".unigen-slider").all():
+        found += inspection.move_slider(page, slider)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_the_root_leads_to_the_first_page(page: Page, site: str):
+    page.goto(f"{site}/index.html")
+    page.wait_for_url("**/book/index.html")
+
+
+CHAPTERS = [name for name in PAGES if name.startswith("book/") and name[5:7].isdigit()]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_can_be_launched_and_its_errors_reported(page: Page, site: str, name: str):
+    inspection.open_page(page, f"{site}/{name}")
+    url, notebook = address.current(), name.replace(".html", ".ipynb")
+    repository = url.removeprefix("https://github.com/")
+    links = page.locator("a").evaluate_all("links => links.map((link) => link.href)")
+    assert f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}" in links
+    binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{notebook}"
+    assert binder in links
+    report = page.locator(".bd-header-article a.report-error")
+    assert report.is_visible()
+    assert (report.get_attribute("href") or "").startswith(f"{url}/issues/new?title=Chapter")
+
+
+def test_equations_are_numbered_by_chapter_and_can_be_followed(page: Page, site: str):
+    inspection.open_page(page, f"{site}/book/equation_index.html")
+    rows = page.locator("table.equation-index tbody tr")
+    links = page.locator("table.equation-index tbody td:first-child a")
+    assert rows.count() == links.count() > 0
+    first = links.first
+    number = first.inner_text()
+    assert number.startswith("(7.")
+    first.click()
+    page.wait_for_url("**/07_lemma1.html#equation-eq-*")
+    target = page.locator(":target")
+    assert number in target.locator(".eqno").inner_text()
+
+
+def test_the_unification_table_has_a_row_for_every_phase(page: Page, site: str):
+    from unigen_edu import models
+
+    inspection.open_page(page, f"{site}/book/unification_table.html")
+    rows = page.locator("table.unification-table tbody tr").count()
+    assert rows == sum(len(models.get(name).phases) for name in models.names())
+
+
+def test_a_chapter_works_from_a_file_on_disk(page: Page):
+    """Without a server: mathematics, pictures and sliders, and still no other host."""
+    with_slider = [n for n in PAGES if "unigen-slider" in (SITE / n).read_text(encoding="utf-8")]
+    name = with_slider[0]
+    found = inspection.open_page(page, (SITE / name).as_uri())
+    found += inspection.look(page)
+    found += inspection.move_slider(page, page.locator(".unigen-slider").first)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_a_dark_page_is_legible(browser: Browser, site: str):
+    """Text and links have a contrast of at least 4.5 to 1; pictures keep a white panel."""
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    inspection.open_page(page, f"{site}/{CHAPTERS[0]}")
+    take_picture(page, "dark")
+    contrast = page.evaluate(
+        """() => {
+          const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+          const light = (css) => {
+            const [r, g, b] = css.match(/[\\d.]+/g).map(Number);
+            return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+          };
+          const ground = light(getComputedStyle(document.body).backgroundColor);
+          return ["article p", "article p a", "article h2", "figcaption", "mjx-container"].map(
+            (selector) => {
+              const text = light(getComputedStyle(document.querySelector(selector)).color);
+              const [high, low] = [Math.max(text, ground), Math.min(text, ground)];
+              return [selector, (high + 0.05) / (low + 0.05)];
+            });
+        }"""
+    )
+    assert all(ratio >= 4.5 for _, ratio in contrast), contrast
+    panel = page.locator("article figure img").first
+    style = panel.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).filter]")
+    assert style == ["rgb(255, 255, 255)", "none"]
+    context.close()
+
+
+# --- The inspection notices what it is for --------------------------------------------------------
+
+DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='9'></svg>"
+DOTS = ["data:image/svg+xml," + quote(DOT.format(width)) for width in (8, 9)]
+GOOD = f"""<!doctype html><html lang="en"><body><article><h1>Good</h1>
+<p id="here"><a href="#here">here</a> <a href="other.html#there">there</a></p>
+<img alt="A picture of a dot" src="{DOTS[0]}">
+<div class="unigen-slider" id="slider-demo"><img alt="first picture" src="{DOTS[0]}">
+<img hidden alt="second picture" src="{DOTS[1]}">
+<label for="r">demo</label><output>0</output>
+<input id="r" type="range" min="0" max="1" value="0">
+<script>document.getElementById("r").oninput = (event) => {{
+  const on = Number(event.target.value);
+  document.querySelectorAll(".unigen-slider img").forEach((image, i) => image.hidden = i !== on);
+  document.querySelector("output").textContent = on;
+}}</script></div></article></body></html>"""
+OTHER = '<!doctype html><html><body><article><h1 id="there">Other</h1></article></body></html>'
+FAULTS = {
+    "asks another host: http://example.invalid/x.js": (
+        "</article>",
+        '<script src="http://example.invalid/x.js"></script></article>',
+    ),
+    "404: ": ("</article>", '<link rel="stylesheet" href="none.css"></article>'),
+    "console: oops": ("</article>", '<script>console.error("oops")</script></article>'),
+    "script error: ": ("</article>", "<script>nothing.here()</script></article>"),
+    "mathematics not set": ("</article>", '<span class="math">\\(x\\)</span></article>'),
+    "raw TeX: see $$x": ("</article>", "<p>see $$x^2$$</p></article>"),
+    "wider than the window": ("</article>", '<p style="width: 3000px">wide</p></article>'),
+    "image without alt text": ('alt="A picture of a dot"', 'alt="dot.png"'),
+    "2 main headings": ("<h1>Good</h1>", "<h1>Good</h1><h1>Better</h1>"),
+    "1 different pictures in 2 positions": ("image.hidden = i !== on", "image.hidden = i > 0"),
+    "2 pictures are visible": ("image.hidden = i !== on", "image.hidden = false"),
+    "1 different values in 2": (".textContent = on", ".textContent = 0"),
+    "the range has no name": ('for="r"', 'for="s"'),
+    "other.html#nowhere": ("other.html#there", "other.html#nowhere"),
+    "gone.html does not exist": ("other.html#there", "gone.html"),
+    "formula over its number": (
+        "</article>",
+        '<div class="math" style="position: relative">'
+        '<span class="eqno" style="position: absolute; right: 0">(1)</span>'
+        '<mjx-container style="display: block">x</mjx-container></div></article>',
+    ),
+}
+
+
+def all_faults(page: Page, folder: Path) -> list[str]:
+    with inspection.serve(folder) as url:
+        found = inspection.open_page(page, f"{url}/page.html")
+        found += inspection.look(page)
+        found += inspection.move_slider(page, page.locator(".unigen-slider"))
+    return found + inspection.broken_links(folder)
+
+
+def write_pages(folder: Path, page: str) -> None:
+    (folder / "page.html").write_text(page)
+    (folder / "other.html").write_text(OTHER)
+
+
+def test_a_good_page_has_no_faults(page: Page, tmp_path: Path):
+    write_pages(tmp_path, GOOD)
+    assert all_faults(page, tmp_path) == []
+
+
+@pytest.mark.parametrize("says", FAULTS)
+def test_each_fault_is_noticed(page: Page, tmp_path: Path, says: str):
+    old, new = FAULTS[says]
+    assert old in GOOD
+    write_pages(tmp_path, GOOD.replace(old, new))
+    found = all_faults(page, tmp_path)
+    wanted = "nothing in other.html is called #nowhere" if "#nowhere" in says else says
+    assert any(wanted in fault for fault in found), found
