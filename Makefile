@@ -35,7 +35,7 @@ unit: environment  ## package, equations, exercises and the form of the notebook
 
 notebooks: environment  ## run every notebook; compare the outputs that are marked for it
 	$(FOR_THE_BOOK) $(PARALLEL) --dist loadfile --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 600 book/*.ipynb
+		--nbval-cell-timeout 600 book/*.ipynb exercises/*/student/*.ipynb
 
 exercises: environment  ## make the students' notebooks and the autograders from the sources
 	$(RUN) -m unigen_edu.exercises

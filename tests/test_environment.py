@@ -30,7 +30,7 @@ def test_nothing_is_done_when_nothing_changed(steps):
     assert steps == ["install"]
 
 
-@pytest.mark.parametrize("name", environment.DESCRIPTION)
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "pyproject.toml"])
 def test_a_change_of_what_describes_it_installs_again(steps, tmp_path, monkeypatch, name):
     for file in environment.DESCRIPTION:
         (tmp_path / file).write_text("one\n")

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     grade = command("grade", _grade, "Grade an exercise notebook, or every one in a folder.")
     grade.add_argument("path", type=Path, help="notebook or folder of notebooks")
     grade.add_argument(
-        "--out", type=Path, help="CSV to write (default: grades.csv beside a folder)"
+        "--out", type=Path, help="CSV to write (default: grades.csv in the folder)"
     )
 
     command("doctor", _doctor, "Report versions, devices, data and what is missing.")

@@ -119,23 +119,11 @@ def reread_notebooks(
 # --- Numbers ------------------------------------------------------------------------------------
 
 
-def number_equations(app: Sphinx, doctree: nodes.document) -> None:
-    """(3) in chapter 7 becomes (7.3), so that a reference from elsewhere is not ambiguous."""
-    docname = app.env.docname
-    chapter = chapter_of(docname)
-    if chapter is None:
-        return
-    equations = app.env.get_domain("math").data["objects"]
-    for node in doctree.findall(nodes.math_block):
-        label = node.get("label")
-        if label in equations and equations[label][0] == docname:
-            number = f"{chapter}.{equations[label][1]}"
-            node["number"] = number
-            equations[label] = (docname, number)
+def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Equations, figures and lemmas count from 1 in each chapter, after its number.
 
-
-def number_figures(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Figures, lemmas and exercises count from 1 in each chapter, after its number."""
+    Runs after Sphinx has counted through the whole book. (7.3) is then never ambiguous.
+    """
     for docname, by_type in env.toc_fignumbers.items():
         chapter = chapter_of(docname)
         if chapter is not None:
@@ -534,8 +522,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", key_the_cache)
     app.connect("builder-inited", take_over_executed_notebooks)
     app.connect("env-get-outdated", reread_notebooks)
-    app.connect("doctree-read", number_equations)
-    app.connect("env-get-updated", number_figures, priority=900)
+    app.connect("env-get-updated", number_by_chapter, priority=900)
     app.connect("env-updated", lambda app, env: [d for d in env.found_docs if "_index" in d])
     app.connect("autodoc-process-docstring", read_docstring_as_markdown, priority=100)
     app.connect("autodoc-skip-member", skip_fields_of_tuples)
