@@ -12,7 +12,7 @@ FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
 # Two workers with one thread each are faster on two cores than each worker with all of them.
 PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
-.PHONY: help book test lint types unit notebooks exercises equations site-test serve address cover \
+.PHONY: help book test lint types unit notebooks exercises equations site-test serve learning address cover \
 	environment clean
 
 help:  ## list what make can do
@@ -52,6 +52,9 @@ site-test: book  ## open every page of the built book in headless Chromium
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
+
+learning: environment  ## train every model with three seeds, and its broken versions (an hour)
+	OMP_NUM_THREADS=1 $(RUN) -m tests.learning.record $(CHECKS)
 
 address: environment  ## make address URL=https://github.com/you/your-fork
 	$(RUN) tools/address.py $(URL)

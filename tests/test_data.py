@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -607,5 +608,87 @@ def test_data_page_names_every_data_set():
 def test_names_lists_everything_once():
     names = data.names()
     assert len(set(names)) == len(names)
-    assert set(names) == {*data.SOURCES, *data.toy_names()}
+    assert set(names) == {*data.SOURCES, *data.toy_names(), *data.SEQUENCES}
     assert names[:2] == ["mnist-mini", "mnist"]
+
+
+# ---- combined names ------------------------------------------------------------------------------
+
+
+def test_two_domains_are_trained_on_different_images_and_tested_on_pairs():
+    train = data.load("mnist-mini+mnist-mini/inverted", "train")
+    whole = data.load("mnist-mini", "train")
+    assert torch.equal(train.x, whole.x[:5000])
+    assert torch.equal(train.labels, whole.labels[:5000])
+    assert torch.equal(255 - train.other.x, whole.x[5000:])
+    # Both domains show every digit about as often.
+    assert torch.bincount(whole.labels[5000:]).min() > 400
+    assert torch.bincount(train.labels).min() > 400
+    assert train.other.labels is None
+    test = data.load("mnist-mini+mnist-mini/inverted", "test")
+    assert torch.equal(255 - test.other.x, test.x)
+    assert torch.equal(test.other.labels, test.labels)
+
+
+def test_two_domains_are_brought_to_one_number_of_channels():
+    test = data.load("mnist-mini+mnist-mini/coloured", "test")
+    assert test.shape == test.other.shape == (3, 28, 28)
+    assert torch.equal(test.x[:, 0], test.x[:, 2])
+    assert not torch.equal(test.other.x[:, 0], test.other.x[:, 2])
+
+
+def test_two_domains_of_points_are_independent_draws():
+    both = data.load("ring+ring", "train", n=100)
+    assert not torch.equal(both.x, both.other.x)
+    assert both.other.labels is None
+
+
+def test_a_few_labels_are_as_many_of_each_class():
+    train = data.load("mnist-mini+100", "train")
+    whole = data.load("mnist-mini", "train")
+    assert train.labels is None
+    assert torch.equal(train.x, whole.x)
+    assert torch.bincount(train.other.labels).tolist() == [10] * 10
+    first = (whole.labels == 3).nonzero()[:10, 0]
+    assert torch.equal(train.other.x[train.other.labels == 3], whole.x[first])
+    assert data.load("mnist-mini+100", "test").labels is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnist-mini/slant", "no transform 'slant'; did you mean 'slanted'?"),
+        ("mnist/slanted/inverted", "no transform 'slanted/inverted'"),
+        ("ring/inverted", "holds no images"),
+        ("mnist-mini+ring", "two domains must hold samples of one shape"),
+        ("mnist-mini+105", "choose a multiple of 10 up to"),
+        ("mnist-mini+0", "choose a multiple of 10 up to"),
+        ("mnist-mini+100000", "choose a multiple of 10 up to"),
+        ("mnist-mini+mnits", "no data set 'mnits'; did you mean 'mnist'?"),
+        ("mnist-mini+", "no data set ''"),
+    ],
+)
+def test_a_wrong_combination_is_one_sentence(name, words, tmp_path):
+    with pytest.raises(UnigenError, match=re.escape(words)) as caught:
+        data.load(name, "train", root=tmp_path, download=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_knows_the_other_samples():
+    a = data.load("mnist-mini+100").fingerprint
+    b = data.load("mnist-mini+200").fingerprint
+    assert a.split(":")[0] == "mnist-mini+100"
+    assert a.rsplit(":", 1)[1] != b.rsplit(":", 1)[1]
+
+
+def test_sequences_need_an_alphabet_that_holds_their_tokens():
+    tokens = torch.tensor([[0, 1], [2, 1]])
+    found = Dataset(tokens, alphabet=("a", "b", "c"))
+    assert found.images().dtype == torch.int64
+    assert found.text(tokens) == ["ab", "cb"]
+    with pytest.raises(UnigenError, match="come with their alphabet"):
+        Dataset(tokens)
+    with pytest.raises(UnigenError, match="go from 0 to 2, but the alphabet has 2"):
+        Dataset(tokens, alphabet=("a", "b"))
+    with pytest.raises(UnigenError, match="has no text"):
+        data.load("mnist-mini").text(tokens)

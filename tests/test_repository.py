@@ -51,7 +51,7 @@ def test_the_package_alone_needs_little():
         "ipywidgets",
         "tqdm",
         "safetensors",
-        "torchmetrics",
+        "torchmetrics", "cloudpickle",
     }
 
 

@@ -121,7 +121,7 @@ def test_fit_is_the_plain_loop(name, digits, small):
     images = [digits.x[index].double() / 255 for index in data.asked]
     # float32 images are what a data set hands out; keep their rounding.
     images = [x.float().double() for x in images]
-    torch.manual_seed(training._stream(3, "noise"))
+    torch.manual_seed(training.stream_seed(3, "noise"))
     (plain_vae if name == "vae" else plain_gan)(plain, images)
 
     moved = 0.0
@@ -246,8 +246,8 @@ def test_the_gradient_norm_is_that_of_the_moved_parameters(digits, small):
     model = small("vae")
     twin = small("vae")
     history = fit(model, Dataset(digits.x[:8]), steps=1, seed=5, **QUIET)
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(training._stream(5, "order")))
-    torch.manual_seed(training._stream(5, "noise"))
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(training.stream_seed(5, "order")))
+    torch.manual_seed(training.stream_seed(5, "noise"))
     twin.loss("variational", Batch(digits.images(order))).value.backward()
     norm = torch.cat([p.grad.flatten() for p in twin.parameters()]).norm()
     assert history.terms["variational/gradient norm"] == pytest.approx([float(norm)], rel=1e-5)

@@ -18,6 +18,9 @@ from unigen_edu import __version__
 from unigen_edu.errors import UnigenError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unigen_edu.data import Dataset
     from unigen_edu.declarations import Model
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -75,17 +78,24 @@ def _parser() -> argparse.ArgumentParser:
         "\nThe run is kept in runs/MODEL-DATA-seedSEED (or --out). If the run is interrupted, the"
         "\nsame command continues it and ends with the same parameters, to the bit."
         "\n\n  unigen train iwgan --data mnist-mini --steps 500 --seed 0"
-        "\n  unigen train vae --set latent=16 --network conv --device cuda",
+        "\n  unigen train vae --set latent=16 --network conv --device cuda"
+        "\n  unigen train gan --seeds 10"
+        "\n  torchrun --nproc-per-node 4 -m unigen_edu train gan --data mnist --batch-size 256",
     )
     train.add_argument("model", help="name of a model; 'unigen models' lists them")
-    train.add_argument("--data", default="mnist-mini", help=f"data set{default}")
+    train.add_argument(
+        "--data", help="data set, such as mnist or mnist-mini+usps (default: that of the model)"
+    )
     train.add_argument("--steps", type=_count, default=2000, help=f"steps in all{default}")
     train.add_argument("--batch-size", type=_count, default=64, help=f"images a step{default}")
     train.add_argument("--seed", **seed, help=f"of parameters, order and noise{default}")
     train.add_argument(
         "--lr", type=float, help="Adam's step size (default: 5e-4 for games, else 1e-3)"
     )
-    train.add_argument("--network", default="mlp", help=f"mlp or conv{default}")
+    train.add_argument(
+        "--seeds", type=_count, default=1, help="train so many seeds in one call, from --seed on"
+    )
+    train.add_argument("--network", help="mlp or conv (default: that of the model)")
     train.add_argument(
         "--set",
         metavar="OPTION=VALUE",
@@ -94,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         help="an option of the model, such as k=5 or latent=32; may be repeated",
     )
     train.add_argument("--device", **device)
+    train.add_argument(
+        "--compile", action="store_true", help="let torch.compile fuse the networks"
+    )
+    train.add_argument(
+        "--precision", default="float32", help=f"float32, or bf16 for matrix products{default}"
+    )
     train.add_argument(
         "--out", type=Path, help="folder of the run (default: runs/MODEL-DATA-seedSEED)"
     )
@@ -174,56 +190,140 @@ def _options(settings: list[str]) -> dict[str, Any]:
 
 def _train(given: argparse.Namespace) -> int:
     from unigen_edu import checkpoints, data, models
+    from unigen_edu.distributed import is_first, started_by_torchrun
     from unigen_edu.training import fit
 
-    options = {"network": given.network, **_options(given.set)}
-    models.get(given.model)  # a wrong name is reported before any data are loaded
-    train_set = data.load(given.data, "train")
+    model_class = models.get(given.model)  # a wrong name is reported before any data are loaded
+    name = given.data or model_class.default_data
+    train_set = data.load(name, "train")
+    options = _model_options(given, train_set)
+    folder = f"{given.model}-{name.replace('/', '-')}"
+    settings: dict[str, Any] = {
+        "steps": given.steps,
+        "batch_size": given.batch_size,
+        "lr": given.lr,
+        "device": given.device,
+        "resume": not given.fresh,
+        "progress": not given.quiet,
+    }
+    if given.seeds < 1:
+        raise UnigenError(f"--seeds is {given.seeds}, but there must be at least 1.")
+    if given.seeds > 1:
+        if given.compile or given.precision != "float32" or started_by_torchrun():
+            raise UnigenError(
+                "--seeds goes with neither --compile, nor --precision, nor torchrun: "
+                "train the seeds one by one for these."
+            )
+        return _train_seeds(given, train_set, options, Path("runs") / folder, settings)
     model = models.create(given.model, seed=given.seed, shape=train_set.shape, **options)
-    out = given.out or Path("runs") / f"{given.model}-{given.data}-seed{given.seed}"
+    out = given.out or Path("runs") / f"{folder}-seed{given.seed}"
     checkpoint = out / checkpoints.FILE
-    if checkpoint.exists() and not given.fresh:
+    if checkpoint.exists() and not given.fresh and is_first():
         print(f"Continuing {checkpoint} from step {checkpoints.step_of(checkpoint)}.")
     history = fit(
         model,
         train_set,
-        steps=given.steps,
-        batch_size=given.batch_size,
         seed=given.seed,
-        lr=given.lr,
-        device=given.device,
         out=out,
-        resume=not given.fresh,
-        progress=not given.quiet,
+        compile=given.compile,
+        precision=given.precision,
+        **settings,
     )
+    if not is_first():
+        return SUCCESS
     (out / "history.json").write_text(history.to_json())
-    _write_grid(model, out / "samples.png", n=64, seed=given.seed)
+    picture = _write_samples(model, out, None, n=64, seed=given.seed, data_name=name)
     print(f"{given.steps} steps on {history.device}: {history.seconds:.1f} s, "
           f"{history.images_per_second:.0f} images/s")  # fmt: skip
-    for name, values in history.terms.items():
-        print(f"  {name:<28} {values[-1]:.4f}")
+    for term, values in history.terms.items():
+        print(f"  {term:<28} {values[-1]:.4f}")
     print(f"checkpoint  {checkpoint}")
-    print(f"samples     {out / 'samples.png'}")
+    if picture is not None:
+        print(f"samples     {picture}")
     print(f"parameters  sha256 {checkpoints.parameter_checksum(model)}")
     return SUCCESS
 
 
-def _write_grid(model: Model, path: Path, n: int, seed: int) -> None:
-    import matplotlib
+def _model_options(given: argparse.Namespace, train_set: Dataset) -> dict[str, Any]:
+    """Options from --network and --set, and those that the data decide."""
+    from unigen_edu import models
+
+    known = models.options(given.model)
+    options: dict[str, Any] = {}
+    if "classes" in known and train_set.num_classes is not None:
+        options["classes"] = train_set.num_classes
+    if "vocabulary" in known and train_set.alphabet is not None:
+        options["vocabulary"] = len(train_set.alphabet)
+    if given.network is not None:
+        options["network"] = given.network
+    return options | _options(given.set)
+
+
+def _train_seeds(
+    given: argparse.Namespace,
+    train_set: Dataset,
+    options: dict[str, Any],
+    folder: Path,
+    settings: dict[str, Any],
+) -> int:
+    import statistics
+
+    from unigen_edu import checkpoints
+    from unigen_edu.seeds import fit_seeds
+
+    out = given.out or folder
+    seeds = range(given.seed, given.seed + given.seeds)
+    runs = fit_seeds(given.model, train_set, seeds=seeds, options=options, out=out, **settings)
+    for run in runs:
+        (out / f"seed{run.seed}" / "history.json").write_text(run.history.to_json())
+    print(f"{given.steps} steps for each of {given.seeds} seeds on {runs[0].history.device}")
+    for term in runs[0].history.terms:
+        last = [run.history.terms[term][-1] for run in runs]
+        print(f"  {term:<28} {statistics.mean(last):.4f} ± {statistics.stdev(last):.4f}")
+    for run in runs:
+        print(f"seed {run.seed}  sha256 {checkpoints.parameter_checksum(run.model)}")
+    print(f"checkpoints {out}")
+    return SUCCESS
+
+
+def _write_samples(
+    model: Model, folder: Path, path: Path | None, n: int, seed: int, data_name: str
+) -> Path | None:
+    """Draws as a picture, sequences as lines of text; None if the model has no sampler."""
     import torch
+
+    from unigen_edu import data
+    from unigen_edu.checkpoints import prepare_folder
+    from unigen_edu.declarations import Model
+
+    if type(model).sample is Model.sample:
+        return None
+    of_tokens = "sequence" in model.needs
+    path = path or folder / ("samples.txt" if of_tokens else "samples.png")
+    endings = (".txt",) if of_tokens else (".png", ".pdf", ".svg", ".jpg")
+    if path.suffix.lower() not in endings:
+        listed = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise UnigenError(f"{path} does not end in {listed}: name a picture.")
+    prepare_folder(path.parent)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        x = model.cpu().sample(n)
+    if of_tokens:
+        lines = data.load(data_name, "train").text(x)
+        path.write_text("".join(f"{line}\n" for line in lines))
+    else:
+        _draw(x, path)
+    return path
+
+
+def _draw(x: Tensor, path: Path) -> None:
+    import matplotlib
 
     matplotlib.use("Agg")  # pictures go to files; no screen is needed
     import matplotlib.pyplot as plt
 
     from unigen_edu import plots
-    from unigen_edu.checkpoints import prepare_folder
 
-    if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
-        raise UnigenError(f"{path} does not end in .png, .pdf, .svg or .jpg: name a picture.")
-    prepare_folder(path.parent)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        x = model.cpu().sample(n)
     plots.use_style()
     if x.dim() == 4:
         figure = plots.image_grid(x)
@@ -240,12 +340,19 @@ def _sample(given: argparse.Namespace) -> int:
 
     if given.n < 1:
         raise UnigenError(f"-n is {given.n}, but a picture needs at least 1 sample.")
-    model, _ = checkpoints.load_model(given.path)
+    model, run = checkpoints.load_model(given.path)
     folder = given.path if given.path.is_dir() else given.path.parent
-    path = given.out or folder / "samples.png"
-    _write_grid(model, path, n=given.n, seed=given.seed)
+    name = _data_of(run)
+    path = _write_samples(model, folder, given.out, n=given.n, seed=given.seed, data_name=name)
+    if path is None:
+        raise UnigenError(f"The model '{model.name}' has no sampler: there is nothing to draw.")
     print(path)
     return SUCCESS
+
+
+def _data_of(run: dict[str, Any]) -> str:
+    """The name of the data set of a run, from the fingerprint that its checkpoint keeps."""
+    return str(run["data"]).split(":")[0]
 
 
 def _evaluate(given: argparse.Namespace) -> int:
@@ -253,7 +360,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     from unigen_edu.training import pick_device
 
     model, run = checkpoints.load_model(given.path)
-    name = given.data or run["data"].split(":")[0]
+    name = given.data or _data_of(run)
     model.to(pick_device(given.device))
     found = metrics.evaluate(model, name, seed=given.seed)
     print(json.dumps({"model": model.name, "data": name, "step": run["step"], **found}, indent=2))
@@ -263,13 +370,16 @@ def _evaluate(given: argparse.Namespace) -> int:
 def _models(given: argparse.Namespace) -> int:
     from unigen_edu import models
 
+    width = max(map(len, models.names())) + 1
     for name in models.names():
         model = models.get(name)
-        print(f"{name:<10} {model.title}")
+        print(f"{name:<{width}} {model.title}")
         for phase in model.phases:
-            print(f"{'':<10} phase {phase.name}: moves {', '.join(phase.moves)}; {phase.direction}")
+            moved = ", ".join(phase.moves)
+            print(f"{'':<{width}} phase {phase.name}: moves {moved}; {phase.direction}")
         options = ", ".join(f"{k}={v!r}" for k, v in models.options(name).items())
-        print(f"{'':<10} options: {options}\n")
+        print(f"{'':<{width}} options: {options}")
+        print(f"{'':<{width}} data: {model.default_data}\n")
     return SUCCESS
 
 
@@ -302,7 +412,7 @@ def _doctor(given: argparse.Namespace) -> int:
     from unigen_edu import data
 
     print(f"unigen {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    packages = "torch torchvision numpy matplotlib ipywidgets tqdm safetensors torchmetrics"
+    packages = "torch torchvision numpy matplotlib ipywidgets tqdm safetensors torchmetrics cloudpickle"
     for package in packages.split():
         try:
             print(f"  {package} {version(package)}")

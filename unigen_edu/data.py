@@ -7,6 +7,9 @@ part of the package and works offline; the full sets are read from a folder in t
 file is checked before it is used: by checksum where the true one is known, by its sizes otherwise.
 
 `toy` returns points in the plane whose density is known, for checks against the truth.
+
+Names combine. "mnist-mini/slanted" is a known transform of a set, "mnist-mini+usps" adds a second
+domain (`Dataset.other`), and "mnist-mini+100" keeps the labels of 100 images only.
 """
 
 from __future__ import annotations
@@ -35,8 +38,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu.errors import UnigenError
+from unigen_edu.transforms import TRANSFORMS, grey_to_rgb
 
 __all__ = [
+    "SEQUENCES",
     "SOURCES",
     "Checkerboard",
     "Dataset",
@@ -172,11 +177,15 @@ class Dataset:
     """Samples on one device, with their labels.
 
     Attributes:
-        x: uint8 (N, C, H, W), or float32 (N, 2) for points in the plane.
+        x: uint8 (N, C, H, W); float32 (N, 2) for points in the plane; int64 (N, T) for sequences
+            of tokens.
         labels: (N,) int64, or None.
         name: as given to `load`.
         split: "train" or "test".
         num_classes: number of labels, or None.
+        other: a second stream of samples, or None: the other domain, or the labelled images of a
+            semi-supervised task. Training visits the two in unrelated orders.
+        alphabet: the tokens of sequences, or None.
     """
 
     def __init__(
@@ -187,12 +196,30 @@ class Dataset:
         name: str = "unnamed",
         split: str = "train",
         num_classes: int | None = None,
+        other: Dataset | None = None,
+        alphabet: tuple[str, ...] | None = None,
     ):
-        if (x.dtype, x.dim()) not in ((torch.uint8, 4), (torch.float32, 2)) or len(x) == 0:
+        kinds = ((torch.uint8, 4), (torch.float32, 2), (torch.int64, 2))
+        if (x.dtype, x.dim()) not in kinds or len(x) == 0:
             raise UnigenError(
-                f"A Dataset holds uint8 images (N, C, H, W) or float32 points (N, D), not "
-                f"{x.dtype} of shape {tuple(x.shape)}: convert it, images in [0, 1] by "
+                f"A Dataset holds uint8 images (N, C, H, W), float32 points (N, D) or int64 tokens "
+                f"(N, T), not {x.dtype} of shape {tuple(x.shape)}: convert it, images in [0, 1] by "
                 "(255 * x).round().to(torch.uint8)."
+            )
+        if (x.dtype == torch.int64) != (alphabet is not None):
+            raise UnigenError(
+                "Sequences of tokens come with their alphabet, and nothing else does: "
+                "give alphabet=(...) with int64 tokens only."
+            )
+        if alphabet is not None and not (int(x.min()) >= 0 and int(x.max()) < len(alphabet)):
+            raise UnigenError(
+                f"The tokens go from {int(x.min())} to {int(x.max())}, but the alphabet has "
+                f"{len(alphabet)}: number the tokens from 0 to {len(alphabet) - 1}."
+            )
+        if other is not None and other.device != x.device:
+            raise UnigenError(
+                f"The samples are on {x.device} and the other ones on {other.device}: "
+                "put both on one device."
             )
         if labels is not None and labels.shape != x.shape[:1]:
             raise UnigenError(
@@ -204,6 +231,8 @@ class Dataset:
         self.name = name
         self.split = split
         self.num_classes = num_classes
+        self.other = other
+        self.alphabet = alphabet
 
     def __len__(self) -> int:
         return len(self.x)
@@ -216,7 +245,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (C, H, W) or (2,)."""
+        """Shape of one sample: (C, H, W), (2,) or (T,)."""
         return tuple(self.x.shape[1:])
 
     @property
@@ -229,10 +258,13 @@ class Dataset:
         digest = hashlib.sha256(self.x.cpu().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.cpu().numpy().tobytes())
+        if self.other is not None:
+            digest.update(self.other.fingerprint.encode())
         return f"{self.name}:{self.split}:{len(self)}:{digest.hexdigest()[:16]}"
 
     def images(self, idx: Tensor | Sequence[int] | slice | None = None) -> Tensor:
-        """Samples `idx` (None: all) as float32: images (B, C, H, W) in [0, 1], points (B, 2)."""
+        """Samples `idx` (None: all): images (B, C, H, W) float32 in [0, 1], points (B, 2) float32,
+        sequences (B, T) int64."""
         return _unit(self.x if idx is None else self.x[_index(idx, self.device)])
 
     def binarised(self, seed: int) -> Dataset:
@@ -264,10 +296,31 @@ class Dataset:
         target = _device(device)
         if target == self.device:
             return self
-        return self._with(self.x.to(target), self.labels)
+        other = None if self.other is None else self.other.to(target)
+        return self._with(self.x.to(target), self.labels, other)
 
-    def _with(self, x: Tensor, labels: Tensor | None) -> Dataset:
-        return Dataset(x, labels, name=self.name, split=self.split, num_classes=self.num_classes)
+    def text(self, tokens: Tensor) -> list[str]:
+        """Sequences of tokens (B, T) as strings.
+
+        Raises:
+            UnigenError: the samples are no sequences.
+        """
+        if self.alphabet is None:
+            raise UnigenError(f"'{self.name}' holds no sequences: it has no text.")
+        return ["".join(self.alphabet[i] for i in row) for row in tokens.tolist()]
+
+    def _with(
+        self, x: Tensor, labels: Tensor | None, other: Dataset | Literal["same"] | None = "same"
+    ) -> Dataset:
+        return Dataset(
+            x,
+            labels,
+            name=self.name,
+            split=self.split,
+            num_classes=self.num_classes,
+            other=self.other if other == "same" else other,
+            alphabet=self.alphabet,
+        )
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -300,9 +353,12 @@ def _device(device: str | torch.device) -> torch.device:
 # --- loading by name ------------------------------------------------------------------------------
 
 
+SEQUENCES = ("number-names",)
+
+
 def names() -> list[str]:
-    """All names that `load` knows: image data sets first, then the toys."""
-    return [*SOURCES, *toy_names()]
+    """All single names that `load` knows: images first, then the toys, then sequences."""
+    return [*SOURCES, *toy_names(), *SEQUENCES]
 
 
 def load(
@@ -320,7 +376,12 @@ def load(
     """Load a data set by name.
 
     Args:
-        name: see `names()`.
+        name: see `names()`; NAME/TRANSFORM for a known transform of images (`transforms.py`); A+B
+            for two domains, brought to one size and number of channels, with B in `other`; or
+            A+NUMBER for a semi-supervised task: all images of A without labels, and in `other` the
+            first NUMBER images with labels, as many of each class. The training split of A+B has
+            no labels for B, and if B is a transform of A the domains are taken from different
+            images (first and second half); in its test split x and other.x are pairs.
         split: "train" or "test".
         device: where the tensors are to live.
         root: folder in torchvision's layout; default UNIGEN_DATA, then `cache_folder()`.
@@ -343,6 +404,18 @@ def load(
     if split not in ("train", "test"):
         raise UnigenError(f"There is no split {split!r}; choose 'train' or 'test'.")
     target = _device(device)
+    how: dict[str, Any] = {
+        "root": root, "size": size, "n": n, "seed": seed, "download": download, "verify": verify
+    }  # fmt: skip
+    if "+" in name:
+        return _load_two(name, split, how).to(target)
+    if "/" in name:
+        return _load_transformed(name, split, how).to(target)
+    if name in SEQUENCES:
+        from unigen_edu import corpora
+
+        tokens, alphabet = corpora.number_names(split)
+        return Dataset(tokens, name=name, split=split, alphabet=alphabet).to(target)
     if name in toy_names():
         if n < 1:
             raise UnigenError(f"n is {n}, but a data set needs at least one point: raise n.")
@@ -364,6 +437,87 @@ def load(
         images, torch.from_numpy(labels), name=shown, split=split, num_classes=source.num_classes
     )
     return found.to(target)
+
+
+def _load_transformed(name: str, split: Split, how: dict[str, Any]) -> Dataset:
+    base_name, _, transform = name.partition("/")
+    if transform not in TRANSFORMS:
+        raise UnigenError(_unknown(transform, list(TRANSFORMS), "transform"))
+    base = load(base_name, split, **how)
+    if base.x.dtype != torch.uint8:
+        raise UnigenError(
+            f"'{base_name}' holds no images, so it cannot be {transform}: transform images only."
+        )
+    x = TRANSFORMS[transform](base.x, int(split == "test"))
+    return Dataset(x, base.labels, name=name, split=split, num_classes=base.num_classes)
+
+
+def _load_two(name: str, split: Split, how: dict[str, Any]) -> Dataset:
+    first_name, _, second = name.partition("+")
+    if second.isdecimal():
+        return _load_partly_labelled(name, first_name, int(second), split, how)
+    first = load(first_name, split, **how)
+    other = load(second, split, **{**how, "seed": how["seed"] + 1})
+    if len(first.shape) == 3 and len(other.shape) == 3 and first.shape[1] != other.shape[1]:
+        larger = max(first.shape[1], other.shape[1])
+        first = load(first_name, split, **{**how, "size": larger})
+        other = load(second, split, **{**how, "size": larger})
+    x_first, x_other = first.x, other.x
+    if first.shape != other.shape and len(first.shape) == len(other.shape) == 3:
+        x_first, x_other = grey_to_rgb(x_first), grey_to_rgb(x_other)
+    if x_first.shape[1:] != x_other.shape[1:]:
+        raise UnigenError(
+            f"'{first_name}' has samples of shape {first.shape} and '{second}' of {other.shape}: "
+            "two domains must hold samples of one shape."
+        )
+    labels, other_labels = first.labels, other.labels
+    if split == "train":
+        other_labels = None  # the task is to do without
+        if first_name.partition("/")[0] == second.partition("/")[0] and first_name != second:
+            # Halves, not alternate images: mnist-mini counts through its classes 0, 1, ..., 9.
+            half = len(x_first) // 2
+            x_first, x_other = x_first[:half], x_other[half:]
+            labels = None if labels is None else labels[:half]
+    return Dataset(
+        x_first.contiguous(),
+        labels,
+        name=name,
+        split=split,
+        num_classes=first.num_classes,
+        other=Dataset(
+            x_other.contiguous(),
+            other_labels,
+            name=second,
+            split=split,
+            num_classes=other.num_classes,
+        ),
+    )
+
+
+def _load_partly_labelled(
+    name: str, base_name: str, count: int, split: Split, how: dict[str, Any]
+) -> Dataset:
+    base = load(base_name, split, **how)
+    if base.labels is None or base.num_classes is None:
+        raise UnigenError(f"'{base_name}' has no labels of which {count} could be kept.")
+    if split == "test":
+        return Dataset(
+            base.x, base.labels, name=name, split=split, num_classes=base.num_classes
+        )
+    each, rest = divmod(count, base.num_classes)
+    fewest = int(torch.bincount(base.labels, minlength=base.num_classes).min())
+    if rest or not 1 <= each <= fewest:
+        raise UnigenError(
+            f"'{name}' asks for {count} labelled images, but it must be as many of each of "
+            f"{base.num_classes} classes: choose a multiple of {base.num_classes} up to "
+            f"{fewest * base.num_classes}."
+        )
+    kept = torch.cat([(base.labels == c).nonzero()[:each, 0] for c in range(base.num_classes)])
+    labelled = base.subset(kept)
+    labelled.name = f"{base_name}, {count} with labels"
+    return Dataset(
+        base.x, None, name=name, split=split, num_classes=base.num_classes, other=labelled
+    )
 
 
 def cache_folder() -> Path:

@@ -93,15 +93,25 @@ class Batch:
     """What one training step sees. The phases of a step share one batch.
 
     Attributes:
-        x: data, (B, C, H, W) in [0, 1] for images or (B, 2) for points in the plane.
+        x: data, (B, C, H, W) in [0, 1] for images, (B, 2) for points in the plane, (B, T) int64
+            for sequences of tokens.
         label: (B,) int64 class labels, or None.
         weight: None for draws; (B,) probabilities when `x` enumerates a finite world.
+        other: a second, independent batch, or None: of the other domain, or of the labelled images
+            when `x` has no labels.
     """
 
-    def __init__(self, x: Tensor, label: Tensor | None = None, weight: Tensor | None = None):
+    def __init__(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        weight: Tensor | None = None,
+        other: Batch | None = None,
+    ):
         self.x = x
         self.label = label
         self.weight = weight
+        self.other = other
         self._shared: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -119,6 +129,15 @@ class Batch:
         return self._shared[name]
 
 
+# What a model may need of its data, and how to get it.
+NEEDS = {
+    "label": "labels, such as those of 'mnist-mini'",
+    "other": "a second domain, such as in 'mnist-mini+mnist-mini/slanted'",
+    "other label": "some labelled images beside those without, such as in 'mnist-mini+100'",
+    "sequence": "sequences of tokens, such as 'number-names'",
+}
+
+
 class Model(nn.Module):
     """Base of every system of the book. A subclass declares itself and defines `<phase>_loss`.
 
@@ -133,6 +152,8 @@ class Model(nn.Module):
     variables: ClassVar[tuple[Variable, ...]]
     factors: ClassVar[tuple[Factor, ...]]
     phases: ClassVar[tuple[Phase, ...]]
+    needs: ClassVar[frozenset[str]] = frozenset()  # of the data: see NEEDS
+    default_data: ClassVar[str] = "mnist-mini"  # what `unigen train` uses unless told otherwise
 
     def __init__(self, **config: Any):
         super().__init__()

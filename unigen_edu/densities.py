@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu.declarations import Sample
+from unigen_edu.noise import normal
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -57,7 +58,8 @@ class DiagonalNormal:
     """q(z|x) = N(mean(x), diag exp(log_var(x))), one Gaussian per data point.
 
     Args:
-        mean, log_var: (B, L).
+        mean, log_var: (B, L), or (..., B, L) for several Gaussians per data point; then every
+            method has the same axes in front of B.
     """
 
     def __init__(self, mean: Tensor, log_var: Tensor):
@@ -66,7 +68,7 @@ class DiagonalNormal:
 
     def sample(self, k: int = 1) -> Sample:
         """`k` reparameterised draws per data point: value (k, B, L), equal weight."""
-        noise = torch.randn(k, *self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+        noise = normal(k, *self.mean.shape, like=self.mean, batch_dim=self.mean.dim() - 1)
         return Sample(self.mean + torch.exp(0.5 * self.log_var) * noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -80,4 +82,8 @@ class DiagonalNormal:
 
     def kl_q_p(self) -> Tensor:
         """KL(q(z|x) || N(0, I)) in closed form, summed over latent coordinates: (B,)."""
-        return 0.5 * (self.log_var.exp() + self.mean.square() - 1.0 - self.log_var).sum(-1)
+        return self.kl_q_p_by_coordinate().sum(-1)
+
+    def kl_q_p_by_coordinate(self) -> Tensor:
+        """KL(q(z_j|x) || N(0, 1)) of each latent coordinate: (B, L)."""
+        return 0.5 * (self.log_var.exp() + self.mean.square() - 1.0 - self.log_var)

@@ -90,7 +90,7 @@ class Coverage(NamedTuple):
 
 
 class LatentModel(Protocol):
-    """What the bounds need of a model."""
+    """What the bounds need of a model. A conditional one takes `label` (B,) as well."""
 
     def elbo(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B,): one draw's log p(x,z) - log q(z|x), or an unbiased form of its mean."""
@@ -130,10 +130,10 @@ def iwae_bound(
     if k < 1:
         raise UnigenError(f"k is {k}, but the bound averages at least one weight: use k >= 1.")
 
-    def log_mean_weight(x: Tensor) -> Tensor:
+    def log_mean_weight(x: Tensor, **given: Tensor) -> Tensor:
         total = x.new_full((len(x),), -math.inf)
         for first in range(0, k, 50):  # memory stays that of 50 draws, whatever k is
-            some = model.log_weights(x, min(50, k - first))
+            some = model.log_weights(x, min(50, k - first), **given)
             total = torch.logaddexp(total, torch.logsumexp(some, 0))
         return total - math.log(k)
 
@@ -143,10 +143,19 @@ def iwae_bound(
 def _mean_over_images(
     model: Any, dataset: Dataset, per_image: Any, seed: int, batch_size: int
 ) -> Estimate:
+    conditional = "label" in getattr(model, "needs", ())
+    labels = dataset.labels if conditional else None
+    if conditional and labels is None:
+        raise UnigenError(
+            f"'{dataset.name}' has no labels, but the model's bound is on log p(x | label): "
+            "name labelled data."
+        )
     with _evaluating(model), _seeded(seed, dataset.device):
         parts = []
         for first in range(0, len(dataset), batch_size):
-            found = per_image(dataset.images(slice(first, first + batch_size)))
+            at = slice(first, first + batch_size)
+            given = {} if labels is None else {"label": labels[at]}
+            found = per_image(dataset.images(at), **given)
             parts.append(found.to("cpu", torch.float64))
     values = torch.cat(parts)
     if values.shape != (len(dataset),):
@@ -424,6 +433,7 @@ def evaluate(
       to the test set, classes covered. Beside the first two stand the values for real images: of
       the test set, and of as many training images against the test set.
     * A model with `sample`, on points: modes covered.
+    * What the model's own `own_metrics(test_set)` reports.
 
     Args:
         data_name: data set of the comparison; loaded in the model's shape.
@@ -436,7 +446,9 @@ def evaluate(
     Raises:
         UnigenError: data of another shape than the model's, or no metric that applies.
     """
-    side = model.shape[-1] if len(model.shape) == 3 and data_name in data.SOURCES else None
+    base = data_name.partition("+")[0]  # the first domain: "mnist-mini+100", "ring+grid"
+    painted = "/" in base
+    side = model.shape[-1] if len(model.shape) == 3 else None
     test_set = data.load(data_name, "test", device=model.device, root=root, size=side)
     if test_set.shape != model.shape:
         raise UnigenError(
@@ -446,17 +458,22 @@ def evaluate(
     found: dict[str, Any] = {"seed": seed, "test_set": len(test_set)}
     if hasattr(model, "log_weights"):
         found |= _bounds(model, test_set, k, seed)
-    readable = side is None or (data_name in DIGITS and side in (28, 32))
+    grey_digits = base in DIGITS and model.shape[0] == 1 and side in (28, 32)
+    readable = base in data.toy_names() or (grey_digits and not painted)
     if type(model).sample is not Model.sample and readable:
         n = samples if samples is not None else len(test_set) // 10 * 10
         with _evaluating(model), _seeded(seed, model.device):
             drawn = torch.cat([model.sample(min(1000, n - at)) for at in range(0, n, 1000)])
         found["samples"] = n
         if side is None:
-            found |= _flat("modes", modes_covered(drawn, data.toy(data_name)))
+            found |= _flat("modes", modes_covered(drawn, data.toy(base)))
         else:
-            train_set = data.load(data_name, "train", device=model.device, root=root, size=side)
+            train_set = data.load(base, "train", device=model.device, root=root, size=side)
             found |= _digit_scores(drawn, train_set, test_set, seed)
+    own_metrics = getattr(model, "own_metrics", None)
+    if callable(own_metrics):
+        with torch.no_grad(), _evaluating(model), _seeded(seed, model.device):
+            found |= own_metrics(test_set)
     if len(found) == 2:
         raise UnigenError(
             f"No metric applies to the model '{model.name}' on '{data_name}': scores of samples "

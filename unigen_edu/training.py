@@ -5,7 +5,8 @@ stays outside the step: data and random numbers live on the device, the recorded
 there, and non-finite values are flagged there. The host reads them every `log_every` steps.
 
 Same seed, same device, same number of threads: same numbers. A run that was stopped and resumed has
-the same parameters, to the bit, as one that was not.
+the same parameters, to the bit, as one that was not. Several processes that `torchrun` started have
+the parameters of one process with the same batch, up to rounding (`distributed.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -23,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from unigen_edu import checkpoints
 from unigen_edu.checkpoints import parameter_checksum
 from unigen_edu.data import Dataset
-from unigen_edu.declarations import Batch, Loss, Model, check_images
+from unigen_edu.declarations import NEEDS, Batch, Loss, Model, check_images
+from unigen_edu.distributed import ALONE, Processes, one_batch, started_by_torchrun, together
 from unigen_edu.errors import UnigenError
 
 __all__ = ["History", "Interrupted", "fit", "parameter_checksum", "pick_device"]
@@ -86,7 +89,9 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if str(device) == "auto":
-        return torch.device(next((name for name, there in available.items() if there), "cpu"))
+        device = next((name for name, there in available.items() if there), "cpu")
+    if str(device) == "cuda" and started_by_torchrun():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # one GPU for each process
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -119,6 +124,8 @@ def fit(
     progress: bool = True,
     watch: Watch | None = None,
     watch_every: int | None = None,
+    compile: bool = False,
+    precision: str = "float32",
 ) -> History:
     """Train `model` on `data` by alternating its phases, one Adam for each.
 
@@ -126,8 +133,8 @@ def fit(
         model: moved to `device` and trained in place, in the precision that it has.
         data: real samples; it is kept on the device as a whole.
         steps: number of steps in all; each runs every phase once, in the declared order.
-        batch_size: real samples per step; every epoch visits them in a new order and drops the
-            last, smaller batch.
+        batch_size: real samples per step, over all processes; every epoch visits them in a new
+            order and drops the last, smaller batch.
         seed: of the order of the data and of all random numbers in training (not of the
             initial parameters, which the model already has).
         lr, betas: of Adam. The defaults are 5e-4, (0.5, 0.999) for a game of two players and
@@ -141,28 +148,171 @@ def fit(
         progress: show a progress bar.
         watch: called as `watch(model, step)` before the first step, every `watch_every` steps and
             after the last, in evaluation mode, without gradient and with random numbers of its
-            own, so that looking does not change the run. A returned dict goes to the history.
+            own, so that looking does not change the run. A returned dict goes to the history. With
+            several processes the first one looks.
+        compile: let `torch.compile` fuse the networks: a minute at the start, faster steps after.
+        precision: "float32" (rather: that of the parameters), or "bf16": matrix products and
+            convolutions in bfloat16, everything else, the parameters and Adam in float32.
 
     Returns:
         The history of the run, including the part before it was resumed.
 
     Raises:
         UnigenError: bad arguments, data that do not fit the model, a folder that cannot be
-            written, a checkpoint of another run, or a loss or gradient that is not finite.
+            written, a checkpoint of another run, processes that were started for different runs,
+            or a loss or gradient that is not finite.
         Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
     """
+    run = prepare(
+        model, data, steps=steps, batch_size=batch_size, seed=seed, lr=lr, betas=betas,
+        device=device, out=out, log_every=log_every, watch=watch, watch_every=watch_every,
+        precision=precision,
+    )  # fmt: skip
+    data, target, path = run.data, run.device, run.path
+    model.to(target).train()
+    optimisers = _optimisers(model, run.lr, run.betas, target)
+    history = History(seed=seed, device=str(target), batch_size=batch_size)
+
+    processes = together(target)
+    with (
+        own_random_numbers(stream_seed(seed, "noise"), target),
+        repeatable_convolutions(target),
+        in_precision(precision, model, target),
+        _compiled(model, enabled=compile),
+        one_batch(processes, model),
+    ):
+        if processes.world > 1:
+            start = parameter_checksum(model)
+            processes.check_same({**run.about, "steps": steps, "parameters at the start": start})
+            processes.share(batch_size)
+        log = _DeviceLog(model, target, processes)
+        progress = progress and processes.rank == 0
+        first = 0
+        if path is not None and resume and processes.from_first(path.exists()):
+            first, history = _restore(run, model, optimisers, log, steps)
+        kept = f"the last good checkpoint is {path} (step {first})" if first else NOTHING_KEPT
+
+        def save(step: int) -> None:
+            nonlocal kept
+            log.raise_if_not_finite(kept)  # a checkpoint is always a good one
+            _raise_if_parameters_not_finite(model, step, kept)
+            if path is not None:
+                # The random numbers are those of the whole batch: one checkpoint is that of all,
+                # whatever their number.
+                state = _state(model, optimisers, log, target)
+                if processes.rank == 0:
+                    about = {**run.about, "step": step, "history": history.to_json()}
+                    checkpoints.save(path, state, about)
+                kept = f"the last good checkpoint is {path} (step {step})"
+
+        def look(step: int) -> None:
+            if watch is None:
+                return
+            if processes.rank == 0:
+                look_at(watch, model, step, history, seed, target)
+            history.watched_steps, history.watched = processes.from_first(
+                (history.watched_steps, history.watched)
+            )
+
+        bar = tqdm(total=steps, initial=first, desc=model.name, unit="step", disable=not progress)
+        with stop_requests(enabled=path is not None) as stop, bar:
+            if first == 0:
+                look(0)
+            dtype = next(model.parameters()).dtype
+            batches = _batches(data, batch_size, seed, first, dtype, processes)
+            started = saved = time.perf_counter()
+            unread = 0
+            for step in range(first + 1, steps + 1):
+                _step(model, next(batches), optimisers, log, step, processes)
+                unread += 1
+                at_end = step == steps
+                looking = watch_every is not None and step % watch_every == 0
+                if step % log_every == 0 or at_end:
+                    numbers = log.read(reset=step % log_every == 0)
+                    history.seconds += time.perf_counter() - started
+                    log.raise_if_not_finite(kept)
+                    record_interval(history, step, numbers, log_every)
+                    bar.update(unread)
+                    bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in history.terms.items()
+                                     if k.endswith("/loss")}, refresh=False)  # fmt: skip
+                    started, unread = time.perf_counter(), 0
+                if looking or (at_end and watch is not None):
+                    synchronise(target)
+                    history.seconds += time.perf_counter() - started
+                    look(step)
+                    started = time.perf_counter()
+                due = path is not None and time.perf_counter() - saved > checkpoint_seconds
+                stopping = stop.requested
+                if processes.world > 1:  # they agree on it, at steps that all of them know
+                    agreeing = path is not None and (step % log_every == 0 or at_end)
+                    due = agreeing and processes.any(due)
+                    stopping = agreeing and processes.any(stopping)
+                if stopping or due or at_end:
+                    synchronise(target)
+                    history.seconds += time.perf_counter() - started
+                    save(step)
+                    started = saved = time.perf_counter()
+                    if stopping and not at_end:
+                        assert path is not None
+                        raise Interrupted(step, path)
+    history.images_per_second = steps * batch_size / max(history.seconds, 1e-9)
+    model.eval()
+    return history
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose arguments were found good, with what was left open filled in.
+
+    Attributes:
+        data: on `device`.
+        path: of the checkpoint, or None.
+        about: what makes this run this run; a checkpoint keeps it.
+    """
+
+    data: Dataset
+    device: torch.device
+    batch_size: int
+    lr: float
+    betas: tuple[float, float]
+    path: Path | None
+    about: dict[str, Any]
+
+
+def prepare(
+    model: Model,
+    data: Dataset,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    lr: float | None = None,
+    betas: tuple[float, float] | None = None,
+    device: str | torch.device = "auto",
+    out: str | Path | None = None,
+    resume: bool = True,
+    checkpoint_seconds: float = 30.0,
+    log_every: int = 50,
+    watch: Watch | None = None,
+    watch_every: int | None = None,
+    precision: str = "float32",
+) -> Run:
+    """Check the arguments of `fit` and move the data; raises the sentences that `fit` documents."""
     lr = lr if lr is not None else (5e-4 if model.is_game() else 1e-3)
     betas = betas if betas is not None else ((0.5, 0.999) if model.is_game() else (0.9, 0.999))
-    _check_arguments(model, data, steps, batch_size, seed, log_every, watch, watch_every)
-    _check_adam(lr, betas)
+    check_arguments(model, data, steps, batch_size, seed, log_every, watch, watch_every)
+    check_adam(lr, betas)
+    check_precision(precision, model)
     # Bytes become numbers in [0, 1]; only numbers that came as such can lie outside.
-    check_images(data.x if data.x.is_floating_point() else data.images([0]), model.shape)
+    for part in (data, data.other):
+        if part is not None:
+            check_images(part.x if part.x.is_floating_point() else part.images([0]), model.shape)
     target = pick_device(device)
     # A bare "cuda" means the current GPU: data and parameters must name the same one.
     if target.type == "cuda" and target.index is None:
         target = torch.device("cuda", torch.cuda.current_device())
     path = checkpoints.prepare_folder(out) / checkpoints.FILE if out is not None else None
-    run = {
+    about = {
         "model": model.name,
         "config": model.config,
         "data": data.fingerprint if path is not None else data.name,
@@ -173,72 +323,12 @@ def fit(
         "betas": list(betas),
         "log_every": log_every,
     }
-    data = data.to(target)
-    model.to(target).train()
-    optimisers = _optimisers(model, lr, betas, target)
-    log = _DeviceLog(model, target)
-    history = History(seed=seed, device=str(target), batch_size=batch_size)
-
-    with _own_random_numbers(_stream(seed, "noise"), target), _repeatable_convolutions(target):
-        first = 0
-        if path is not None and resume and path.exists():
-            first, history = _restore(path, run, model, optimisers, log, steps)
-        kept = f"the last good checkpoint is {path} (step {first})" if first else NOTHING_KEPT
-
-        def save(step: int) -> None:
-            nonlocal kept
-            log.raise_if_not_finite(kept)  # a checkpoint is always a good one
-            _raise_if_parameters_not_finite(model, step, kept)
-            if path is not None:
-                state = _state(model, optimisers, log, target)
-                checkpoints.save(path, state, {**run, "step": step, "history": history.to_json()})
-                kept = f"the last good checkpoint is {path} (step {step})"
-
-        def look(step: int) -> None:
-            if watch is not None:
-                _look(watch, model, step, history, seed, target)
-
-        bar = tqdm(total=steps, initial=first, desc=model.name, unit="step", disable=not progress)
-        with _stop_requests(enabled=path is not None) as stop, bar:
-            if first == 0:
-                look(0)
-            batches = _batches(data, batch_size, seed, first, next(model.parameters()).dtype)
-            started = saved = time.perf_counter()
-            unread = 0
-            for step in range(first + 1, steps + 1):
-                _step(model, next(batches), optimisers, log, step)
-                unread += 1
-                at_end = step == steps
-                looking = watch_every is not None and step % watch_every == 0
-                if step % log_every == 0 or at_end:
-                    numbers = log.read(reset=step % log_every == 0)
-                    history.seconds += time.perf_counter() - started
-                    log.raise_if_not_finite(kept)
-                    _record(history, step, numbers, log_every)
-                    bar.update(unread)
-                    bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in history.terms.items()
-                                     if k.endswith("/loss")}, refresh=False)  # fmt: skip
-                    started, unread = time.perf_counter(), 0
-                if looking or (at_end and watch is not None):
-                    _synchronise(target)
-                    history.seconds += time.perf_counter() - started
-                    look(step)
-                    started = time.perf_counter()
-                due = path is not None and time.perf_counter() - saved > checkpoint_seconds
-                if stop.requested or due or at_end:
-                    _synchronise(target)
-                    history.seconds += time.perf_counter() - started
-                    save(step)
-                    started = saved = time.perf_counter()
-                    if stop.requested and not at_end:
-                        assert path is not None
-                        raise Interrupted(step, path)
-    history.images_per_second = steps * batch_size / max(history.seconds, 1e-9)
-    model.eval()
-    return history
+    if precision != "float32":
+        about["precision"] = precision
+    return Run(data.to(target), target, batch_size, lr, betas, path, about)
 
 
-def _check_arguments(
+def check_arguments(
     model: Model,
     data: Dataset,
     steps: int,
@@ -259,6 +349,18 @@ def _check_arguments(
             f"batch_size is {batch_size}, but '{data.name}' has only {len(data)} samples: "
             f"use a batch_size of at most {len(data)}."
         )
+    has = {
+        "label": data.labels is not None,
+        "other": data.other is not None,
+        "other label": data.other is not None and data.other.labels is not None,
+        "sequence": data.alphabet is not None,
+    }
+    for need in sorted(model.needs):
+        if not has[need]:
+            raise UnigenError(
+                f"The model '{model.name}' needs {NEEDS[need]}, which '{data.name}' does not have: "
+                f"try '{model.default_data}'."
+            )
     if log_every < 1 or (watch_every is not None and watch_every < 1):
         raise UnigenError("log_every and watch_every count steps and must be at least 1.")
     if watch is None and watch_every is not None:
@@ -272,13 +374,72 @@ def _check_arguments(
                 )
 
 
-def _check_adam(lr: float, betas: tuple[float, float]) -> None:
+def check_adam(lr: float, betas: tuple[float, float]) -> None:
     if not (math.isfinite(lr) and lr > 0):
         raise UnigenError(f"lr is {lr:g}, but Adam needs a step size above 0, such as 1e-3.")
     if not all(0.0 <= beta < 1.0 for beta in betas):
         raise UnigenError(
             f"betas are {betas}, but each of Adam's decay rates must be at least 0 and below 1."
         )
+
+
+def check_precision(precision: str, model: Model) -> None:
+    if precision not in ("float32", "bf16"):
+        raise UnigenError(f"There is no precision '{precision}'; choose one of: float32, bf16.")
+    dtype = next(model.parameters()).dtype
+    if precision == "bf16" and dtype != torch.float32:
+        raise UnigenError(
+            f"precision='bf16' is for parameters in float32, but these are in {dtype}: "
+            "convert the model with .float(), or leave the precision alone."
+        )
+
+
+@contextmanager
+def in_precision(precision: str, model: Model, device: torch.device) -> Iterator[None]:
+    """Networks in bfloat16 where that is safe; their outputs, and so the losses, in float32."""
+    if precision == "float32":
+        yield
+        return
+
+    def as_parameters(module: nn.Module, inputs: Any, output: Any) -> Any:
+        return output.float() if isinstance(output, Tensor) else output
+
+    hooks = [m.register_forward_hook(as_parameters) for m in _outermost(model)]
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _compiled(model: Model, enabled: bool) -> Iterator[None]:
+    """Compile the networks in place while inside; names and values of parameters stay."""
+    if not enabled:
+        yield
+        return
+    parts = _outermost(model)
+    for part in parts:
+        part.compile()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._compiled_call_impl = None
+
+
+def _outermost(module: nn.Module) -> list[nn.Module]:
+    """The modules of torch.nn that are not inside another one of torch.nn: whole networks."""
+    found = []
+    for child in module.children():
+        of_torch = type(child).__module__.startswith("torch.nn")
+        found += [child] if of_torch and not _is_list(child) else _outermost(child)
+    return found
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, (nn.ModuleList, nn.ModuleDict))
 
 
 def _optimisers(
@@ -301,6 +462,7 @@ def _step(
     optimisers: dict[str, torch.optim.Adam],
     log: _DeviceLog,
     step: int,
+    processes: Processes = ALONE,
 ) -> None:
     for phase in model.phases:
         optimiser = optimisers[phase.name]
@@ -308,16 +470,16 @@ def _step(
         loss = model.loss(phase.name, batch)
         # Gradients of the moved parameters only: the generator's step goes *through* the
         # discriminator and pays nothing for the gradients of its weights.
-        gradients = torch.autograd.grad(loss.value, moved)
+        gradients = processes.average(torch.autograd.grad(loss.value, moved))
         for parameter, gradient in zip(moved, gradients, strict=True):
-            parameter.grad = _laid_out_like(parameter, gradient)
+            parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
         log.add(phase.name, loss, gradients, step)
         for parameter in moved:
             parameter.grad = None
 
 
-def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+def laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient with the strides of its parameter, copied only where they differ.
 
     Fused Adam walks through both memories in step: on the CPU it would silently give an element
@@ -331,7 +493,8 @@ def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
 class _DeviceLog:
     """Sums of the recorded terms and the first non-finite step of each phase, on the device."""
 
-    def __init__(self, model: Model, device: torch.device):
+    def __init__(self, model: Model, device: torch.device, processes: Processes = ALONE):
+        self.processes = processes
         self.phases = [phase.name for phase in model.phases]
         self.names: dict[str, list[str]] = {}
         self.sums: dict[str, Tensor] = {}
@@ -339,9 +502,9 @@ class _DeviceLog:
         self.bad = torch.full((len(self.phases),), -1, dtype=torch.int64, device=device)
         self.precision = torch.float32 if device.type == "mps" else torch.float64
 
-    def add(self, phase: str, loss: Loss, gradients: tuple[Tensor, ...], step: int) -> None:
+    def add(self, phase: str, loss: Loss, gradients: list[Tensor], step: int) -> None:
         i = self.phases.index(phase)
-        size = torch.stack(torch._foreach_norm(list(gradients))).norm()
+        size = torch.stack(torch._foreach_norm(gradients)).norm()
         terms = torch.stack([*loss.terms.values(), size]).to(self.precision)
         if phase not in self.names:
             self.names[phase] = [*loss.terms, "gradient norm"]
@@ -358,14 +521,17 @@ class _DeviceLog:
         means = {
             f"{phase}/{name}": value / self.count
             for phase, sums in self.sums.items()
-            for name, value in zip(self.names[phase], sums.tolist(), strict=True)
+            for name, value in zip(
+                self.names[phase], self.processes.average_number(sums).tolist(), strict=True
+            )
         }
         if reset:
             self.sums, self.count = {}, 0
         return means
 
     def raise_if_not_finite(self, kept: str) -> None:
-        bad = {p: s for p, s in zip(self.phases, self.bad.tolist(), strict=True) if s >= 0}
+        found = self.processes.largest(self.bad).tolist()
+        bad = {p: s for p, s in zip(self.phases, found, strict=True) if s >= 0}
         if not bad:
             return
         phase, step = min(bad.items(), key=lambda item: item[1])
@@ -385,23 +551,53 @@ def _raise_if_parameters_not_finite(model: Model, step: int, kept: str) -> None:
 
 
 def _batches(
-    data: Dataset, batch_size: int, seed: int, first: int, dtype: torch.dtype
+    data: Dataset,
+    batch_size: int,
+    seed: int,
+    first: int,
+    dtype: torch.dtype,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
-    """Endless batches from step `first` on. The order of an epoch depends on (seed, epoch) alone,
+    """Endless batches from step `first` on, with those of the second stream beside them; of each,
+    the part that falls to this process."""
+    rows = rows_of_steps(data, batch_size, seed, first, "order", processes)
+    if data.other is None:
+        for index in rows:
+            yield _taken(data, index, dtype)
+    else:
+        size = min(batch_size, len(data.other))
+        processes.share(size, "the number of samples of the second kind in a batch")
+        other_rows = rows_of_steps(data.other, size, seed, first, "order of the other", processes)
+        for index, other_index in zip(rows, other_rows, strict=False):
+            batch = _taken(data, index, dtype)
+            batch.other = _taken(data.other, other_index, dtype)
+            yield batch
+
+
+def rows_of_steps(
+    data: Dataset, size: int, seed: int, first: int, purpose: str, processes: Processes = ALONE
+) -> Iterator[Tensor]:
+    """Positions of the samples of each step. The order of an epoch depends on (seed, epoch) alone,
     so that a resumed run sees what the uninterrupted one would have seen."""
-    per_epoch = len(data) // batch_size
+    per_epoch = len(data) // size
+    part = size // processes.world
+    mine = processes.rank * part
     epoch, position = divmod(first, per_epoch)
     while True:
-        generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
+        generator = torch.Generator().manual_seed(stream_seed(seed, purpose, epoch))
         order = torch.randperm(len(data), generator=generator).to(data.x.device)
         for i in range(position, per_epoch):
-            index = order[i * batch_size : (i + 1) * batch_size]
-            labels = None if data.labels is None else data.labels[index]
-            yield Batch(data.images(index).to(dtype), labels)
+            yield order[i * size + mine : i * size + mine + part]
         epoch, position = epoch + 1, 0
 
 
-def _record(history: History, step: int, numbers: dict[str, float], log_every: int) -> None:
+def _taken(data: Dataset, index: Tensor, dtype: torch.dtype) -> Batch:
+    x = data.images(index)
+    labels = None if data.labels is None else data.labels[index]
+    return Batch(x.to(dtype) if x.is_floating_point() else x, labels)
+
+
+def record_interval(history: History, step: int, numbers: dict[str, float], log_every: int) -> None:
     # A run extended beyond its old end completes the interval that the old end had cut short.
     if history.steps and history.steps[-1] % log_every and step - history.steps[-1] < log_every:
         history.steps.pop()
@@ -412,13 +608,13 @@ def _record(history: History, step: int, numbers: dict[str, float], log_every: i
         history.terms.setdefault(name, []).append(value)
 
 
-def _look(
+def look_at(
     watch: Watch, model: Model, step: int, history: History, seed: int, device: torch.device
 ) -> None:
     if history.watched_steps and history.watched_steps[-1] == step:
         return
     model.eval()
-    with torch.no_grad(), _own_random_numbers(_stream(seed, "watch", step), device):
+    with torch.no_grad(), own_random_numbers(stream_seed(seed, "watch", step), device):
         numbers = watch(model, step) or {}
     model.train()
     history.watched_steps.append(step)
@@ -426,7 +622,7 @@ def _look(
         history.watched.setdefault(name, []).append(float(value))
 
 
-def _stream(seed: int, purpose: str, number: int = 0) -> int:
+def stream_seed(seed: int, purpose: str, number: int = 0) -> int:
     """The seed of one stream of random numbers: streams of different purpose are unrelated.
 
     Seeding all of them with `seed` would make the first noise a function of the first weights,
@@ -437,7 +633,7 @@ def _stream(seed: int, purpose: str, number: int = 0) -> int:
 
 
 @contextmanager
-def _own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the random numbers of the CPU and of `device`, and give the caller's back at the end."""
     state = _rng_state(device)
     torch.default_generator.manual_seed(seed)
@@ -453,7 +649,7 @@ def _own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _repeatable_convolutions(device: torch.device) -> Iterator[None]:
+def repeatable_convolutions(device: torch.device) -> Iterator[None]:
     """Keep cuDNN from algorithms whose sums come in another order in each run."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = before or device.type == "cuda"
@@ -480,7 +676,7 @@ def _set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
         torch.mps.set_rng_state(state["rng.device"])
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -492,7 +688,7 @@ class _Stop:
 
 
 @contextmanager
-def _stop_requests(enabled: bool) -> Iterator[_Stop]:
+def stop_requests(enabled: bool) -> Iterator[_Stop]:
     """Turn the first Ctrl-C or SIGTERM into a request that is met at the end of a step."""
     stop = _Stop()
     if not enabled or threading.current_thread() is not threading.main_thread():
@@ -523,33 +719,48 @@ def _state(
             for key, value in optimiser.state[parameter].items():
                 state[f"adam.{phase}.{i}.{key}"] = torch.as_tensor(value)
     for phase, sums in log.sums.items():
-        state[f"log.{phase}"] = sums
+        state[f"log.{phase}"] = log.processes.average_number(sums)
     state["log.count"] = torch.tensor(log.count)
     return {**state, **_rng_state(device)}
 
 
+def restore_tensors(
+    run: Run, model: Model, steps: int
+) -> tuple[dict[str, Tensor], int, History]:
+    """Put the parameters of the checkpoint of `run` into `model`.
+
+    Returns:
+        Everything in the checkpoint (on the CPU), its step and its history.
+
+    Raises:
+        UnigenError: a checkpoint of another run, or one that is damaged or too far along.
+    """
+    assert run.path is not None
+    state, meta = checkpoints.load(run.path)
+    for key, wanted in json.loads(json.dumps(run.about)).items():
+        if meta.get(key) != wanted:
+            raise UnigenError(
+                f"{run.path} is the checkpoint of another run ({key} is {meta.get(key)!r} there "
+                f"and {wanted!r} here): choose another folder, or pass resume=False to start again."
+            )
+    if meta["step"] > steps:
+        raise UnigenError(
+            f"{run.path} was already trained for {meta['step']} steps: ask for at least that many, "
+            "or choose another folder."
+        )
+    checkpoints.load_parameters(model, state, run.path)
+    return state, meta["step"], History.from_json(meta["history"])
+
+
 def _restore(
-    path: Path,
-    run: dict[str, Any],
+    run: Run,
     model: Model,
     optimisers: dict[str, torch.optim.Adam],
     log: _DeviceLog,
     steps: int,
 ) -> tuple[int, History]:
-    state, meta = checkpoints.load(path)
-    for key, wanted in json.loads(json.dumps(run)).items():
-        if meta.get(key) != wanted:
-            raise UnigenError(
-                f"{path} is the checkpoint of another run ({key} is {meta.get(key)!r} there and "
-                f"{wanted!r} here): choose another folder, or pass resume=False to start again."
-            )
-    if meta["step"] > steps:
-        raise UnigenError(
-            f"{path} was already trained for {meta['step']} steps: ask for at least that many, "
-            "or choose another folder."
-        )
-    device = model.device
-    checkpoints.load_parameters(model, state, path)
+    state, step, history = restore_tensors(run, model, steps)
+    device = run.device
     for phase, optimiser in optimisers.items():
         for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
             prefix = f"adam.{phase}.{i}."
@@ -564,4 +775,4 @@ def _restore(
             log.sums[phase] = state[f"log.{phase}"].to(device)
     log.count = int(state["log.count"])
     _set_rng_state({n: v for n, v in state.items() if n.startswith("rng.")}, device)
-    return meta["step"], History.from_json(meta["history"])
+    return step, history

@@ -1,0 +1,181 @@
+"""Two processes give the parameters of one; what differs between them is found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from unigen_edu import checkpoints, models
+from unigen_edu.data import Dataset
+from unigen_edu.distributed import Processes
+from unigen_edu.errors import UnigenError
+from unigen_edu.training import fit
+
+NAMES = ("gan", "vae", "iwgan")
+STEPS = 6
+
+# Run by every process, and once alone.
+TRAIN = """
+import json, sys
+from pathlib import Path
+import torch
+from unigen_edu import models
+from unigen_edu.checkpoints import parameter_checksum
+from unigen_edu.data import Dataset
+from unigen_edu.distributed import is_first
+from unigen_edu.training import fit
+from safetensors.torch import save_file
+
+torch.set_num_threads(1)
+names, out = sys.argv[1].split(","), Path(sys.argv[2])
+x = torch.randint(0, 256, (40, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+digits = Dataset(x.to(torch.uint8), torch.arange(40), name="digits")
+for name in names:
+    model = models.create(name, shape=(1, 4, 4), latent=3).double()
+    history = fit(model, digits, steps=STEPS, batch_size=8, device="cpu", progress=False,
+                  log_every=2, watch=lambda model, step: {"step": float(step)}, watch_every=3,
+                  out=out / name)
+    if is_first():
+        (out / f"{name}.json").write_text(history.to_json())
+    # Every process must end with the same bits.
+    print(f"{name} {parameter_checksum(model)}", flush=True)
+""".replace("STEPS", str(STEPS))
+
+
+def torchrun(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            "--nproc-per-node", "2", str(script), *map(str, arguments),
+        ],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path, str]:
+    """Folders of the models trained by two processes and by one, and what the two said."""
+    folder = tmp_path_factory.mktemp("distributed")
+    script = folder / "train.py"
+    script.write_text(TRAIN)
+    two, one = folder / "two", folder / "one"
+    done = torchrun(script, ",".join(NAMES), two)
+    assert done.returncode == 0, done.stderr
+    alone = subprocess.run(
+        [sys.executable, str(script), ",".join(NAMES), str(one)], capture_output=True, check=True
+    )
+    assert alone.returncode == 0
+    return two, one, done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_give_the_parameters_of_one(name, trained):
+    two, one, said = trained
+    found, about = checkpoints.load(two / name / checkpoints.FILE)
+    wanted, wanted_about = checkpoints.load(one / name / checkpoints.FILE)
+    assert about["step"] == wanted_about["step"] == STEPS
+    assert found.keys() == wanted.keys()
+    for key, value in wanted.items():  # parameters, Adam, running averages, random numbers
+        gap = (found[key].double() - value.double()).abs().max().item()
+        assert gap < 1e-9, f"{key} differs by {gap}"
+    # Both processes ended with the same bits.
+    ends = [line.split()[1] for line in said.splitlines() if line.split()[0] == name]
+    assert len(ends) == 2
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_history_is_that_of_the_whole_batch(name, trained):
+    two, one, _ = trained
+    found = json.loads((two / f"{name}.json").read_text())
+    wanted = json.loads((one / f"{name}.json").read_text())
+    assert found["steps"] == wanted["steps"] == [2, 4, 6]
+    assert found["watched"] == wanted["watched"] == {"step": [0.0, 3.0, 6.0]}
+    for term, values in wanted["terms"].items():
+        assert found["terms"][term] == pytest.approx(values, abs=1e-9)
+
+
+def test_one_process_continues_what_two_began(trained, tmp_path):
+    two, _, _ = trained
+    x = torch.randint(0, 256, (40, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    digits = Dataset(x.to(torch.uint8), torch.arange(40), name="digits")
+
+    def train(out: Path, steps: int) -> torch.nn.Module:
+        model = models.create("gan", shape=(1, 4, 4), latent=3).double()
+        fit(model, digits, steps=steps, batch_size=8, device="cpu", progress=False, log_every=2,
+            out=out)  # fmt: skip
+        return model
+
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / checkpoints.FILE).write_bytes((two / "gan" / checkpoints.FILE).read_bytes())
+    continued, whole = train(begun, 9), train(tmp_path / "whole", 9)
+    for a, b in zip(continued.parameters(), whole.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-9
+
+
+COMMAND = """
+import os, sys
+from unigen_edu.cli import main
+given = sys.argv[1:]
+if os.environ["RANK"] == "1":
+    change = os.environ["CHANGE"].split()
+    given[given.index(change[0]) + 1] = change[1]
+sys.exit(main(given))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("--seed 1", "started for different runs (seed is 0 in process 0 and 1 in process 1)"),
+        ("--steps 9", "(steps is 4 in process 0 and 9 in process 1)"),
+    ],
+)
+def test_processes_of_different_runs_are_one_sentence(change, words, tmp_path, monkeypatch):
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    monkeypatch.setenv("CHANGE", change)
+    done = torchrun(
+        script, "train", "gan", "--data", "ring", "--batch-size", "16", "--device", "cpu",
+        "--quiet", "--seed", "0", "--steps", "4", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("unigen:")]
+    assert said
+    assert all(words in line for line in said)
+    assert "start all of them with the same command." in said[0]
+    assert not (tmp_path / "run" / checkpoints.FILE).exists()
+
+
+def test_the_command_under_torchrun_writes_once(tmp_path, monkeypatch):
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    monkeypatch.setenv("CHANGE", "--seed 0")
+    done = torchrun(
+        script, "train", "gan", "--data", "ring", "--batch-size", "16", "--device", "cpu",
+        "--quiet", "--seed", "0", "--steps", "4", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("parameters  sha256") == 1
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {"checkpoint.safetensors", "history.json", "samples.png"}
+
+
+def test_a_batch_that_cannot_be_split_is_one_sentence():
+    assert Processes(0, 2).share(8) == 4
+    with pytest.raises(UnigenError, match="batch_size is 7, which 2 processes cannot split evenly"):
+        Processes(0, 2).share(7)
+
+
+def test_one_process_alone_changes_nothing():
+    alone = Processes()
+    gradients = [torch.randn(2), torch.randn(3)]
+    assert all(a is b for a, b in zip(alone.average(gradients), gradients, strict=True))
+    assert alone.from_first("x") == "x"
+    assert alone.any(True) is True

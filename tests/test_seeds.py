@@ -1,0 +1,199 @@
+"""Many seeds in one call: each gets the parameters of a run by itself, by either method."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from unigen_edu import checkpoints, data, models
+from unigen_edu.checkpoints import parameter_checksum
+from unigen_edu.data import Dataset
+from unigen_edu.errors import UnigenError
+from unigen_edu.seeds import fit_seeds
+from unigen_edu.training import Interrupted, fit
+
+SEEDS = (3, 8)
+SETTINGS = {"batch_size": 7, "log_every": 2, "progress": False, "device": "cpu"}
+SMALL = {"latent": 3}
+
+
+def alone(name, dataset, seed, dtype=torch.float64, steps=5, **settings):
+    model = models.create(name, seed=seed, shape=dataset.shape, **SMALL).to(dtype)
+    history = fit(model, dataset, seed=seed, steps=steps, **SETTINGS, **settings)
+    return model, history
+
+
+def largest_gap(a: torch.nn.Module, b: torch.nn.Module) -> float:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", ["gan", "vae", "iwgan"])
+def test_every_seed_of_a_stack_is_the_run_by_itself(name, digits):
+    runs = fit_seeds(
+        name, digits, seeds=SEEDS, steps=5, options=SMALL, dtype=torch.float64, method="stack",
+        **SETTINGS,
+    )  # fmt: skip
+    assert [run.seed for run in runs] == list(SEEDS)
+    for run in runs:
+        model, history = alone(name, digits, run.seed)
+        assert largest_gap(run.model, model) < 1e-9
+        assert run.history.steps == history.steps == [2, 4, 5]
+        for term, values in history.terms.items():
+            assert run.history.terms[term] == pytest.approx(values, abs=1e-9)
+        assert not run.model.training
+    assert largest_gap(runs[0].model, runs[1].model) > 1e-3
+
+
+def test_runs_side_by_side_are_bit_identical_to_runs_by_themselves(digits):
+    def watch(model, step):  # found in no module, as in a notebook
+        return {"w": float(next(model.parameters()).sum()), "noise": float(torch.randn(()))}
+
+    settings = {"watch": watch, "watch_every": 2}
+    runs = fit_seeds(
+        "iwgan", digits, seeds=(4, 0, 1), steps=3, options=SMALL, processes=2, **settings,
+        **SETTINGS,
+    )  # fmt: skip
+    assert [run.seed for run in runs] == [4, 0, 1]
+    for run in runs:
+        model, history = alone("iwgan", digits, run.seed, torch.float32, steps=3, **settings)
+        assert parameter_checksum(run.model) == parameter_checksum(model)
+        assert run.history.terms == history.terms
+        assert run.history.watched == history.watched
+        assert run.history.watched_steps == [0, 2, 3]
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_batch_normalisation_and_convolutions_stack(network):
+    digits = data.load("mnist-mini", "test").subset(slice(0, 64))
+    options = {"network": network, "latent": 4}
+    runs = fit_seeds(
+        "gan", digits, seeds=SEEDS, steps=3, options=options, dtype=torch.float64, method="stack",
+        **SETTINGS,
+    )  # fmt: skip
+    for run in runs:
+        model = models.create("gan", seed=run.seed, **options).double()
+        fit(model, digits, seed=run.seed, steps=3, **SETTINGS)
+        assert largest_gap(run.model, model) < 1e-9  # running averages included
+
+
+def test_a_watch_sees_each_seed_of_a_stack(digits):
+    def watch(model, step):
+        return {"w": float(next(model.parameters()).sum()), "noise": float(torch.randn(()))}
+
+    runs = fit_seeds(
+        "vae", digits, seeds=SEEDS, steps=4, options=SMALL, dtype=torch.float64, method="stack",
+        watch=watch, watch_every=2, **SETTINGS,
+    )  # fmt: skip
+    for run in runs:
+        _, history = alone("vae", digits, run.seed, steps=4, watch=watch, watch_every=2)
+        assert run.history.watched_steps == history.watched_steps == [0, 2, 4]
+        for name, values in history.watched.items():
+            assert run.history.watched[name] == pytest.approx(values, abs=1e-9)
+
+
+@pytest.mark.parametrize(("first", "then"), [("stack", "processes"), ("processes", "stack")])
+def test_what_one_method_left_the_other_continues(first, then, digits, tmp_path):
+    def run(steps, method):
+        return fit_seeds(
+            "gan", digits, seeds=SEEDS, steps=steps, options=SMALL, dtype=torch.float64,
+            method=method, processes=1, out=tmp_path, **SETTINGS,
+        )  # fmt: skip
+
+    run(3, first)
+    assert checkpoints.step_of(tmp_path / "seed8" / checkpoints.FILE) == 3
+    for found in run(5, then):
+        model, history = alone("gan", digits, found.seed)
+        assert largest_gap(found.model, model) < 1e-9
+        assert found.history.steps == history.steps
+
+
+def test_a_stopped_stack_goes_on(digits, tmp_path):
+    asked = []
+
+    def stop(model, step):
+        if step == 2 and not asked:
+            asked.append(step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    arguments = {
+        "seeds": SEEDS, "steps": 5, "options": SMALL, "dtype": torch.float64, "method": "stack",
+        "out": tmp_path, **SETTINGS,
+    }  # fmt: skip
+    with pytest.raises(Interrupted) as stopped:
+        fit_seeds("gan", digits, watch=stop, watch_every=1, **arguments)
+    assert stopped.value.step == 2
+    for run in fit_seeds("gan", digits, **arguments):
+        assert largest_gap(run.model, alone("gan", digits, run.seed)[0]) < 1e-9
+
+
+STOPPED = """
+import os, signal
+import torch
+from unigen_edu.data import Dataset
+from unigen_edu.seeds import fit_seeds
+from unigen_edu.training import Interrupted
+import sys
+
+x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
+parent = os.getpid()
+
+def watch(model, step):
+    if step == 3 and os.getpid() == parent:
+        os.kill(parent, signal.SIGINT)
+
+try:
+    fit_seeds("gan", digits, seeds=(0, 1), steps=2000, options={"latent": 3}, processes=2,
+              out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
+              watch_every=3)
+except Interrupted as stopped:
+    print(f"stopped at {stopped.step}")
+"""
+
+
+def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "stopped at 3\n"
+    assert done.stderr == ""
+    assert checkpoints.step_of(tmp_path / "seed0" / checkpoints.FILE) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": ()}, "at least one"),
+        ({"seeds": (1, 1)}, "must be different"),
+        ({"seeds": (-1,)}, "seed is -1"),
+        ({"method": "threads"}, "no method 'threads'; choose one of: auto, processes, stack"),
+        ({"processes": 0}, "processes is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"precision": "bf16"}, "no setting 'precision'"),
+        ({"options": {"latnet": 3}}, "Did you mean 'latent'?"),
+        ({"batch_size": 22}, "has only 21 samples"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_before_anything_starts(change, words, digits):
+    arguments = {"seeds": SEEDS, "steps": 2, "options": SMALL, **SETTINGS} | change
+    with pytest.raises(UnigenError) as caught:
+        fit_seeds("gan", digits, **arguments)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["stack", "processes"])
+def test_the_seed_whose_loss_is_not_finite_is_named_or_stopped(method):
+    points = Dataset(torch.full((20, 2), 1e30))
+    with pytest.raises(UnigenError, match="was not finite at step 1") as caught:
+        fit_seeds(
+            "vae", points, seeds=SEEDS, steps=2, method=method, processes=1,
+            options={"latent": 2, "likelihood": "gaussian"}, **SETTINGS,
+        )  # fmt: skip
+    assert method == "processes" or "seed 3" in str(caught.value)

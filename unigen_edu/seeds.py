@@ -1,0 +1,704 @@
+"""`fit_seeds`: one model with many seeds in one call, for a mean and a spread.
+
+Every seed gets the parameters that a run of `fit` by itself would give it. Two ways lead there:
+
+* `processes`: runs side by side, one thread each. Best on a CPU.
+* `stack`: all seeds as one model whose parameters have one axis more (`torch.func`). A step of ten
+  small networks costs a GPU little more than a step of one. Best on a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cloudpickle
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from tqdm.auto import tqdm
+
+from unigen_edu import checkpoints, models
+from unigen_edu.data import Dataset
+from unigen_edu.declarations import Batch, Model
+from unigen_edu.errors import UnigenError
+from unigen_edu.noise import Recorded, Replayed, Request, drawn_by
+from unigen_edu.training import (
+    NOTHING_KEPT,
+    History,
+    Interrupted,
+    Run,
+    Watch,
+    fit,
+    laid_out_like,
+    look_at,
+    own_random_numbers,
+    pick_device,
+    prepare,
+    record_interval,
+    repeatable_convolutions,
+    restore_tensors,
+    rows_of_steps,
+    stop_requests,
+    stream_seed,
+    synchronise,
+)
+
+__all__ = ["SeedRun", "fit_seeds"]
+
+
+class SeedRun(NamedTuple):
+    """One seed of `fit_seeds`: the trained model, on the CPU and in evaluation mode."""
+
+    seed: int
+    model: Model
+    history: History
+
+
+def fit_seeds(
+    name: str,
+    data: Dataset,
+    *,
+    seeds: Sequence[int] = tuple(range(10)),
+    steps: int,
+    options: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "auto",
+    method: str = "auto",
+    processes: int | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> list[SeedRun]:
+    """Train `models.create(name, seed=s)` with `fit(..., seed=s)` for every s in `seeds`.
+
+    Args:
+        name: of the model; see `models.names()`.
+        data: as for `fit`.
+        seeds: each stands for the initial parameters, the order of the data and all noise.
+        steps: of each run.
+        options: of the model's constructor; `shape` is that of the data unless it is given.
+        dtype: precision of the parameters.
+        device: as for `fit`.
+        method: "processes" (CPU only), "stack", or "auto": a stack on a GPU, else processes.
+        processes: how many run side by side; default as many as there are CPU cores. This
+            process is one of them.
+        out: folder; each seed keeps its checkpoints in `out/seed<s>`, from which the same call
+            continues, by either method. None keeps nothing on disk.
+        progress: show a progress bar.
+        settings: further arguments of `fit`: batch_size, lr, betas, log_every, watch, watch_every,
+            resume, checkpoint_seconds.
+
+    Returns:
+        The runs, in the order of `seeds`.
+
+    Raises:
+        UnigenError: bad arguments, as for `fit`; the sentence names the seed if there is one.
+        Interrupted: on Ctrl-C or SIGTERM with `out` given, after checkpoints were written.
+    """
+    seeds = list(seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UnigenError(f"seeds are {seeds}, but they must be different numbers, at least one.")
+    if method not in ("auto", "processes", "stack"):
+        raise UnigenError(f"There is no method '{method}'; choose one of: auto, processes, stack.")
+    if processes is not None and processes < 1:
+        raise UnigenError(f"processes is {processes}, but at least 1 must do the work.")
+    unknown = {"compile", "precision"} & set(settings)
+    if unknown:
+        raise UnigenError(f"fit_seeds has no setting '{min(unknown)}': use fit, seed by seed.")
+    target = pick_device(device)
+    if method == "auto":
+        method = "processes" if target.type == "cpu" else "stack"
+    if method == "processes" and target.type != "cpu":
+        raise UnigenError(
+            f"Runs side by side would share the device '{target}': use method='stack' there."
+        )
+    job = _Job(
+        name=name,
+        options={"shape": data.shape, **(options or {})},
+        dtype=dtype,
+        data=data.to("cpu") if method == "processes" else data,
+        steps=steps,
+        device=target,
+        out=None if out is None else Path(out),
+        settings=settings,
+    )
+    job.check(seeds)
+    if method == "stack":
+        return _as_stack(job, seeds, progress)
+    count = min(processes or os.cpu_count() or 1, len(seeds))
+    return _side_by_side(job, seeds, count, progress)
+
+
+@dataclass
+class _Job:
+    """What all seeds have in common."""
+
+    name: str
+    options: dict[str, Any]
+    dtype: torch.dtype
+    data: Dataset
+    steps: int
+    device: torch.device
+    out: Path | None
+    settings: dict[str, Any]
+
+    def model(self, seed: int) -> Model:
+        return models.create(self.name, seed=seed, **self.options).to(self.dtype)
+
+    def folder(self, seed: int) -> Path | None:
+        return None if self.out is None else checkpoints.prepare_folder(self.out) / f"seed{seed}"
+
+    def prepared(self, seed: int, model: Model) -> Run:
+        allowed = {k: v for k, v in self.settings.items() if k not in ("progress",)}
+        return prepare(
+            model, self.data, steps=self.steps, seed=seed, device=self.device,
+            out=self.folder(seed), **allowed,
+        )  # fmt: skip
+
+    def check(self, seeds: Sequence[int]) -> None:
+        """Find what is wrong with the arguments before anything is started."""
+        for seed in seeds:
+            self.prepared(seed, self.model(seeds[0]))
+
+    def run(self, seed: int, progress: bool = False) -> SeedRun:
+        model = self.model(seed)
+        history = fit(
+            model, self.data, steps=self.steps, seed=seed, device=self.device,
+            out=self.folder(seed), progress=progress, **self.settings,
+        )  # fmt: skip
+        return SeedRun(seed, model.cpu(), history)
+
+
+# ---- side by side --------------------------------------------------------------------------------
+
+
+def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> list[SeedRun]:
+    """Worker i takes seeds i, i + count, ...; this process is worker 0."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found: dict[int, SeedRun] = {}
+    bar = tqdm(total=len(seeds), desc=f"{job.name}, seeds", unit="seed", disable=not progress)
+    try:
+        with tempfile.TemporaryDirectory() as folder, bar:
+            workers = [
+                _Worker(job, seeds[i::count], Path(folder) / str(i), bar) for i in range(1, count)
+            ]
+            try:
+                for seed in seeds[::count]:
+                    found[seed] = job.run(seed)
+                    bar.update()
+            except BaseException:
+                for worker in workers:
+                    worker.stop()
+                raise
+            for worker in workers:
+                found |= worker.results()
+    finally:
+        torch.set_num_threads(threads)
+    return [found[seed] for seed in seeds]
+
+
+class _Worker:
+    """Another Python that trains some of the seeds and leaves the results in `folder`."""
+
+    def __init__(self, job: _Job, seeds: list[int], folder: Path, bar: Any):
+        folder.mkdir()
+        self.folder = folder
+        # By value: a `watch` that was defined in a notebook is found in no module.
+        (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "unigen_edu.seeds", str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.reader = threading.Thread(target=self._read, args=(bar,), daemon=True)
+        self.reader.start()
+
+    def _read(self, bar: Any) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for _ in self.process.stdout:  # one line for each seed that is done
+                bar.update()
+
+    def stop(self) -> None:
+        """Ask the worker to write its checkpoint and leave."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.reader.join()
+
+    def results(self) -> dict[int, SeedRun]:
+        try:
+            self.process.wait()
+        except BaseException:
+            self.stop()
+            raise
+        self.reader.join()
+        outcome = self.folder / "outcome"
+        if not outcome.exists():
+            raise UnigenError(
+                f"A process of fit_seeds ended without a result (status {self.process.returncode}"
+                "): it may have been short of memory; try fewer processes."
+            )
+        content = cloudpickle.loads(outcome.read_bytes())
+        if isinstance(content, BaseException):
+            raise content
+        return {run.seed: run for run in content}
+
+
+def _work(folder: Path) -> None:
+    """The life of a worker."""
+    job, seeds = cloudpickle.loads((folder / "job").read_bytes())
+    torch.set_num_threads(1)
+    outcome: Any = []
+    try:
+        for seed in seeds:
+            outcome.append(job.run(seed))
+            print(seed, flush=True)
+    except (UnigenError, KeyboardInterrupt) as error:
+        outcome = error
+    (folder / "outcome").write_bytes(cloudpickle.dumps(outcome))
+
+
+# ---- as one stack --------------------------------------------------------------------------------
+
+
+class _Losses(nn.Module):
+    """`model.loss` as a forward pass, which is what `functional_call` can call."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, phase: str, batch: Batch) -> Any:
+        return self.model.loss(phase, batch)
+
+
+class _Stack:
+    """S models of one class as one: parameters and buffers (S, ...), noise of each seed's own."""
+
+    def __init__(self, job: _Job, seeds: list[int]):
+        self.device = job.device
+        self.models = [job.model(seed).to(job.device).train() for seed in seeds]
+        parameters, buffers = stack_module_state(self.models)
+        self.parameters: dict[str, Tensor] = parameters
+        self.buffers: dict[str, Tensor] = buffers
+        self.losses = _Losses(copy.deepcopy(self.models[0]))
+        self.noise = [
+            torch.Generator(job.device).manual_seed(stream_seed(seed, "noise")) for seed in seeds
+        ]
+        self.requests: dict[str, list[Request]] = {}
+        self.shared: list[Any] = []
+        self.cached: list[Tensor] = []
+
+    def moved(self, parts: Sequence[str]) -> dict[str, Tensor]:
+        """The stacked parameters of the submodules named `parts`, in the order of `fit`."""
+        return {
+            f"{part}.{name}": self.parameters[f"{part}.{name}"]
+            for part in parts
+            for name, _ in getattr(self.models[0], part).named_parameters()
+        }
+
+    def learn_requests(self, batch: Batch) -> None:
+        """Run each phase once on a copy of the first model to see which noise it asks for."""
+        trial = copy.deepcopy(self.models[0])
+        for phase in trial.phases:
+            source = Recorded()
+            with drawn_by(source):
+                trial.loss(phase.name, batch)
+            self.requests[phase.name] = source.requests
+
+    def loss(self, phase: str, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Values (S,) and terms (S,) of a phase on a stacked batch.
+
+        What the phases of a step share (`Batch.once`) leaves one call as stacked tensors and
+        enters the next.
+        """
+        noise = [
+            torch.stack([request.draw(generator) for generator in self.noise])
+            for request in self.requests[phase]
+        ]
+        layout: list[Any] = []
+
+        def of_one(
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            given: dict[str, Tensor],
+            cached: list[Tensor],
+            draws: list[Tensor],
+        ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+            own = _batch(given)
+            parts = [own] if own.other is None else [own, own.other]
+            leaves = iter(cached)
+            for part, shape in zip(parts, self.shared, strict=False):
+                part._shared = _filled(shape, leaves)
+            tensors = {f"model.{name}": t for name, t in {**parameters, **buffers}.items()}
+            with drawn_by(Replayed(draws)):
+                value, terms = functional_call(self.losses, tensors, (phase, own))
+            kept: list[Tensor] = []
+            layout[:] = [_emptied(part._shared, kept) for part in parts]
+            return value, terms, kept
+
+        value, terms, self.cached = vmap(of_one)(
+            self.parameters, self.buffers, batch, self.cached, noise
+        )
+        self.shared = list(layout)
+        return value, terms
+
+    def new_step(self) -> None:
+        self.shared, self.cached = [], []
+
+    def unstacked(self) -> list[Model]:
+        """The models with their present parameters."""
+        stacked = {**self.parameters, **self.buffers}
+        with torch.no_grad():
+            for i, model in enumerate(self.models):
+                for name, tensor in model.state_dict().items():
+                    tensor.copy_(stacked[name][i])
+        return self.models
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Copy the parameters of the models into the stack."""
+        for i, model in enumerate(self.models):
+            for name, tensor in model.state_dict().items():
+                {**self.parameters, **self.buffers}[name][i].copy_(tensor)
+
+
+def _batch(given: dict[str, Tensor]) -> Batch:
+    other = None
+    if "other.x" in given:
+        other = Batch(given["other.x"], given.get("other.label"))
+    return Batch(given["x"], given.get("label"), other=other)
+
+
+def _emptied(thing: Any, leaves: list[Tensor]) -> Any:
+    """`thing` with each tensor moved to `leaves` and its place marked by a number."""
+    if isinstance(thing, Tensor):
+        leaves.append(thing)
+        return _Place(len(leaves) - 1)
+    if isinstance(thing, tuple):
+        inside = [_emptied(part, leaves) for part in thing]
+        return type(thing)(*inside) if hasattr(thing, "_fields") else tuple(inside)
+    if isinstance(thing, list):
+        return [_emptied(part, leaves) for part in thing]
+    if isinstance(thing, dict):
+        return {key: _emptied(part, leaves) for key, part in thing.items()}
+    if hasattr(thing, "__dict__"):
+        copied = copy.copy(thing)
+        copied.__dict__ = _emptied(thing.__dict__, leaves)
+        return copied
+    return thing
+
+
+class _Place(int):
+    """Where a tensor was."""
+
+
+def _filled(thing: Any, leaves: Any) -> Any:
+    """The inverse of `_emptied`; `leaves` is an iterator in the same order."""
+    if isinstance(thing, _Place):
+        return next(leaves)
+    if isinstance(thing, tuple):
+        inside = [_filled(part, leaves) for part in thing]
+        return type(thing)(*inside) if hasattr(thing, "_fields") else tuple(inside)
+    if isinstance(thing, list):
+        return [_filled(part, leaves) for part in thing]
+    if isinstance(thing, dict):
+        return {key: _filled(part, leaves) for key, part in thing.items()}
+    if hasattr(thing, "__dict__"):
+        copied = copy.copy(thing)
+        copied.__dict__ = _filled(thing.__dict__, leaves)
+        return copied
+    return thing
+
+
+def _stacked_batches(job: _Job, runs: list[Run], seeds: list[int], first: int) -> Any:
+    """Endless batches, each with the samples that every seed would see in this step."""
+    data, other = runs[0].data, runs[0].data.other
+
+    def rows(part: Dataset, purpose: str) -> Any:
+        size = min(runs[0].batch_size, len(part))
+        return zip(*(rows_of_steps(part, size, s, first, purpose) for s in seeds), strict=True)
+
+    def taken(part: Dataset, chosen: tuple[Tensor, ...], prefix: str) -> dict[str, Tensor]:
+        index = torch.stack(chosen)  # (S, B)
+        x = part.images(index.flatten()).unflatten(0, index.shape)
+        found = {f"{prefix}x": x.to(job.dtype) if x.is_floating_point() else x}
+        if part.labels is not None:
+            found[f"{prefix}label"] = part.labels[index]
+        return found
+
+    if other is None:
+        for chosen in rows(data, "order"):
+            yield taken(data, chosen, "")
+    else:
+        for chosen, of_other in zip(
+            rows(data, "order"), rows(other, "order of the other"), strict=False
+        ):
+            yield taken(data, chosen, "") | taken(other, of_other, "other.")
+
+
+def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
+    stack = _Stack(job, seeds)
+    runs = [job.prepared(seed, model) for seed, model in zip(seeds, stack.models, strict=True)]
+    about = runs[0]
+    watch: Watch | None = job.settings.get("watch")
+    watch_every = job.settings.get("watch_every")
+    log_every = job.settings.get("log_every", 50)
+    checkpoint_seconds = job.settings.get("checkpoint_seconds", 30.0)
+    phases = stack.models[0].phases
+    moved = {phase.name: stack.moved(phase.moves) for phase in phases}
+    fused = job.device.type != "mps"
+    optimisers = {
+        name: torch.optim.Adam(
+            list(parameters.values()), lr=about.lr, betas=about.betas, fused=fused,
+            foreach=not fused,
+        )
+        for name, parameters in moved.items()
+    }  # fmt: skip
+    log = _StackLog([phase.name for phase in phases], len(seeds), job.device)
+    histories = [History(s, str(job.device), about.batch_size) for s in seeds]
+    first = 0
+    if job.settings.get("resume", True):
+        first, histories = _resume(runs, stack, optimisers, log, histories, job.steps)
+    kept = f"the last good checkpoints are in {job.out} (step {first})" if first else NOTHING_KEPT
+
+    def save(step: int) -> None:
+        nonlocal kept
+        log.raise_if_not_finite(seeds, kept)
+        _raise_if_parameters_not_finite(stack, seeds, step, kept)
+        if job.out is None:
+            return
+        stack.unstacked()
+        for i, run in enumerate(runs):
+            assert run.path is not None
+            state = _state_of_one(stack, optimisers, log, i, seeds[i])
+            run_about = {**run.about, "step": step, "history": histories[i].to_json()}
+            checkpoints.save(run.path, state, run_about)
+        kept = f"the last good checkpoints are in {job.out} (step {step})"
+
+    def look(step: int) -> None:
+        if watch is None:
+            return
+        for model, seed, history in zip(stack.unstacked(), seeds, histories, strict=True):
+            look_at(watch, model, step, history, seed, job.device)
+
+    bar = tqdm(
+        total=job.steps, initial=first, desc=f"{job.name}, {len(seeds)} seeds", unit="step",
+        disable=not progress,
+    )  # fmt: skip
+    with (
+        repeatable_convolutions(job.device),
+        stop_requests(enabled=job.out is not None) as stop,
+        bar,
+    ):
+        if first == 0:
+            look(0)
+        batches = _stacked_batches(job, runs, seeds, first)
+        started = saved = time.perf_counter()
+        unread = 0
+
+        def add_time() -> None:
+            synchronise(job.device)
+            spent = time.perf_counter() - started
+            for history in histories:
+                history.seconds += spent / len(seeds)  # a run's share of what they took together
+
+        for step in range(first + 1, job.steps + 1):
+            batch = next(batches)
+            if not stack.requests:
+                with own_random_numbers(0, job.device):
+                    stack.learn_requests(_batch({name: t[0] for name, t in batch.items()}))
+            stack.new_step()
+            for phase in phases:
+                parameters = list(moved[phase.name].values())
+                value, terms = stack.loss(phase.name, batch)
+                # The loss of a seed depends on its own slice alone, so the gradient of the sum
+                # holds the gradient of each.
+                gradients = torch.autograd.grad(value.sum(), parameters)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.grad = laid_out_like(parameter, gradient)
+                optimisers[phase.name].step()
+                log.add(phase.name, value, terms, gradients, step)
+                for parameter in parameters:
+                    parameter.grad = None
+            unread += 1
+            at_end = step == job.steps
+            looking = watch_every is not None and step % watch_every == 0
+            if step % log_every == 0 or at_end:
+                numbers = log.read(reset=step % log_every == 0)
+                log.raise_if_not_finite(seeds, kept)
+                for i, history in enumerate(histories):
+                    own = {name: float(values[i]) for name, values in numbers.items()}
+                    record_interval(history, step, own, log_every)
+                bar.update(unread)
+                unread = 0
+            if looking or (at_end and watch is not None):
+                add_time()
+                look(step)
+                started = time.perf_counter()
+            due = job.out is not None and time.perf_counter() - saved > checkpoint_seconds
+            if stop.requested or due or at_end:
+                add_time()
+                save(step)
+                started = saved = time.perf_counter()
+                if stop.requested and not at_end:
+                    assert job.out is not None
+                    raise Interrupted(step, job.out)
+    for history in histories:
+        history.images_per_second = job.steps * about.batch_size / max(history.seconds, 1e-9)
+    trained = [model.cpu().eval() for model in stack.unstacked()]
+    return [SeedRun(*run) for run in zip(seeds, trained, histories, strict=True)]
+
+
+class _StackLog:
+    """As the log of `fit`, with one column for each seed."""
+
+    def __init__(self, phases: list[str], seeds: int, device: torch.device):
+        self.phases = phases
+        self.names: dict[str, list[str]] = {}
+        self.sums: dict[str, Tensor] = {}  # phase -> (terms, S)
+        self.count = 0
+        self.bad = torch.full((len(phases), seeds), -1, dtype=torch.int64, device=device)
+        self.precision = torch.float32 if device.type == "mps" else torch.float64
+
+    def add(
+        self,
+        phase: str,
+        value: Tensor,
+        terms: dict[str, Tensor],
+        gradients: Sequence[Tensor],
+        step: int,
+    ) -> None:
+        i = self.phases.index(phase)
+        size = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
+        rows = torch.stack([*terms.values(), size]).to(self.precision)
+        if phase not in self.names:
+            self.names[phase] = [*terms, "gradient norm"]
+        self.sums[phase] = self.sums[phase] + rows if phase in self.sums else rows
+        good = torch.isfinite(value) & torch.isfinite(size)
+        self.bad[i].masked_fill_(~good & (self.bad[i] < 0), step)
+        if i == 0:
+            self.count += 1
+
+    def read(self, reset: bool) -> dict[str, list[float]]:
+        means = {
+            f"{phase}/{name}": [v / self.count for v in values]
+            for phase, sums in self.sums.items()
+            for name, values in zip(self.names[phase], sums.tolist(), strict=True)
+        }
+        if reset:
+            self.sums, self.count = {}, 0
+        return means
+
+    def raise_if_not_finite(self, seeds: Sequence[int], kept: str) -> None:
+        found = [
+            (step, seed, phase)
+            for phase, steps in zip(self.phases, self.bad.tolist(), strict=True)
+            for seed, step in zip(seeds, steps, strict=True)
+            if step >= 0
+        ]
+        if found:
+            step, seed, phase = min(found)
+            raise UnigenError(
+                f"Training stopped: loss or gradient of phase '{phase}' of seed {seed} was not "
+                f"finite at step {step}; {kept}. Lower the learning rate or check the data."
+            )
+
+
+def _raise_if_parameters_not_finite(
+    stack: _Stack, seeds: Sequence[int], step: int, kept: str
+) -> None:
+    for name, parameter in stack.parameters.items():
+        good = torch.isfinite(parameter).reshape(len(parameter), -1).all(1).tolist()
+        if not all(good):
+            raise UnigenError(
+                f"Training stopped: the parameter '{name}' of seed {seeds[good.index(False)]} was "
+                f"not finite after step {step}; {kept}. Lower the learning rate."
+            )
+
+
+def _state_of_one(
+    stack: _Stack,
+    optimisers: dict[str, torch.optim.Adam],
+    log: _StackLog,
+    i: int,
+    seed: int,
+) -> dict[str, Tensor]:
+    """What `fit` would have written for this seed."""
+    state = {f"model.{name}": value for name, value in stack.models[i].state_dict().items()}
+    for phase, optimiser in optimisers.items():
+        for j, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            for key, value in optimiser.state[parameter].items():
+                state[f"adam.{phase}.{j}.{key}"] = value if key == "step" else value[i]
+    for phase, sums in log.sums.items():
+        state[f"log.{phase}"] = sums[:, i]
+    state["log.count"] = torch.tensor(log.count)
+    if stack.device.type == "cpu":
+        state["rng.cpu"] = stack.noise[i].get_state()
+    else:
+        untouched = torch.Generator().manual_seed(stream_seed(seed, "noise"))
+        state |= {"rng.cpu": untouched.get_state(), "rng.device": stack.noise[i].get_state()}
+    return state
+
+
+def _resume(
+    runs: list[Run],
+    stack: _Stack,
+    optimisers: dict[str, torch.optim.Adam],
+    log: _StackLog,
+    histories: list[History],
+    steps: int,
+) -> tuple[int, list[History]]:
+    """Continue from the checkpoints of all seeds, if every seed has one and of the same step."""
+    paths = [run.path for run in runs]
+    if any(path is None or not path.exists() for path in paths):
+        return 0, histories
+    states, at, found = [], [], []
+    for run, model in zip(runs, stack.models, strict=True):
+        state, step, history = restore_tensors(run, model, steps)
+        states.append(state)
+        at.append(step)
+        found.append(history)
+    if len(set(at)) > 1:
+        raise UnigenError(
+            f"The checkpoints of the seeds are of different steps ({', '.join(map(str, at))}): "
+            "continue with method='processes', or pass resume=False to start again."
+        )
+    stack.take()
+    for phase, optimiser in optimisers.items():
+        for j, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            prefix = f"adam.{phase}.{j}."
+            names = [n.removeprefix(prefix) for n in states[0] if n.startswith(prefix)]
+            optimiser.state[parameter] = {
+                name: states[0][prefix + name].to(
+                    "cpu" if stack.device.type == "mps" else stack.device
+                )
+                if name == "step"
+                else torch.stack([s[prefix + name] for s in states]).to(stack.device)
+                for name in names
+            }
+    for phase in log.phases:
+        if f"log.{phase}" in states[0]:
+            columns = [s[f"log.{phase}"] for s in states]
+            log.sums[phase] = torch.stack(columns, 1).to(stack.device)
+    log.count = int(states[0]["log.count"])
+    for generator, state in zip(stack.noise, states, strict=True):
+        generator.set_state(state["rng.cpu" if stack.device.type == "cpu" else "rng.device"])
+    return at[0], found
+
+
+if __name__ == "__main__":
+    _work(Path(sys.argv[1]))
