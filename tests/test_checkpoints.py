@@ -149,7 +149,7 @@ def test_parameter_checksum_includes_buffers():
     assert parameter_checksum(model) != before
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", ["gan", "iwgan", "vae"])
 def test_a_model_is_built_again_from_its_checkpoint(name, digits, small, tmp_path):
     model = small(name)
     fit(model, digits, steps=2, batch_size=8, device="cpu", out=tmp_path, progress=False)

@@ -686,6 +686,8 @@ def test_sequences_need_an_alphabet_that_holds_their_tokens():
     found = Dataset(tokens, alphabet=("a", "b", "c"))
     assert found.images().dtype == torch.int64
     assert found.text(tokens) == ["ab", "cb"]
+    words = Dataset(tokens, alphabet=("two", "", "three"))
+    assert words.text(torch.tensor([[0, 2], [0, 1], [1, 2]])) == ["two three", "two", "three"]
     with pytest.raises(UnigenError, match="come with their alphabet"):
         Dataset(tokens)
     with pytest.raises(UnigenError, match="go from 0 to 2, but the alphabet has 2"):

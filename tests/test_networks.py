@@ -8,7 +8,17 @@ from torch import distributions as D
 from torch import nn
 
 from unigen_edu.errors import UnigenError
-from unigen_edu.networks import Decoder, Discriminator, Encoder, Generator, check_network
+from unigen_edu.networks import (
+    Classifier,
+    Decoder,
+    Discriminator,
+    Encoder,
+    Generator,
+    check_network,
+    from_latent,
+    labels_to_draw,
+    to_features,
+)
 
 IMAGES = [
     ("mlp", (1, 28, 28)),
@@ -173,5 +183,172 @@ def test_bad_input_is_one_sentence(kind, shape, words):
     for make in makers:
         with pytest.raises(UnigenError, match=words) as caught:
             make()
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).endswith(".")
+
+
+# ---- conditional networks ------------------------------------------------------------------------
+
+C = 5
+LABEL = torch.tensor([3, 0, 4, 3])
+
+
+def same_parameters(left: nn.Module, right: nn.Module) -> bool:
+    pairs = zip(left.parameters(), right.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [IMAGES[0], IMAGES[4], POINTS[0]])
+def test_without_classes_the_parameters_are_those_of_the_plain_layers(kind, shape):
+    for network, plain in (
+        (lambda: Generator(kind, shape, L), lambda: from_latent(kind, L, shape, len(shape) == 3)),
+        (lambda: Discriminator(kind, shape), lambda: to_features(kind, shape, 1)),
+        (lambda: Encoder(kind, shape, L), lambda: to_features(kind, shape, 2 * L)),
+        (lambda: Decoder(kind, shape, L, "bernoulli"), lambda: from_latent(kind, L, shape)),
+        (lambda: Classifier(kind, shape, C), lambda: to_features(kind, shape, C)),
+    ):
+        torch.manual_seed(3)
+        found = network()
+        torch.manual_seed(3)
+        assert same_parameters(found, plain())
+
+
+@pytest.mark.parametrize(("kind", "shape"), IMAGES + POINTS)
+def test_shapes_with_classes(kind, shape):
+    x = torch.rand(4, *shape)
+    generator = Generator(kind, shape, L, C)
+    assert generator.noise(4).shape == (4, L)
+    assert generator.sample(4, LABEL).value.shape == (4, *shape)
+    assert generator.sample_groups(4, 3, LABEL).value.shape == (4, 3, *shape)
+    assert Discriminator(kind, shape, C)(x, LABEL).shape == (4,)
+    assert Classifier(kind, shape, C)(x).shape == (4, C)
+    encoder = Encoder(kind, shape, L, C)
+    assert encoder(x, LABEL).mean.shape == encoder(x, LABEL).log_var.shape == (4, L)
+    assert encoder.for_each_class(x).mean.shape == (C, 4, L)
+    decoder = Decoder(kind, shape, L, "gaussian", C)
+    z = torch.randn(3, 4, L)
+    assert decoder(z, LABEL).shape == decoder.sample(z, LABEL).shape == (3, 4, *shape)
+    assert decoder.log_prob(x, z, LABEL).shape == (3, 4)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [IMAGES[0], IMAGES[4], POINTS[0]])
+def test_the_label_enters_beside_the_code_as_a_column_of_the_first_layer(kind, shape):
+    decoder = Decoder(kind, shape, L, "gaussian", C).double()
+    first = decoder.body[0]
+    assert first.weight.shape[1] == L + C
+    plain = Decoder(kind, shape, L, "gaussian").double()
+    plain.body[1:].load_state_dict(decoder.body[1:].state_dict())
+    z = torch.randn(2, 4, L, dtype=torch.float64)
+    for b, c in enumerate(LABEL.tolist()):
+        with torch.no_grad():
+            plain.body[0].weight.copy_(first.weight[:, :L])
+            plain.body[0].bias.copy_(first.bias + first.weight[:, L + c])
+        assert torch.allclose(decoder(z, LABEL)[:, b], plain(z)[:, b], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [IMAGES[0], IMAGES[4], POINTS[0]])
+def test_the_discriminator_has_a_vector_for_each_label(kind, shape):
+    """a(x, c) = <v_c, f(x)> + b_c: the projection, worked out."""
+    discriminator = Discriminator(kind, shape, C).double()
+    x = torch.rand(4, *shape, dtype=torch.float64)
+    last = discriminator.body[-1]
+    features = discriminator.body[:-1](x)
+    wanted = (last.weight[LABEL] * features).sum(1) + last.bias[LABEL]
+    assert torch.allclose(discriminator(x, LABEL), wanted, atol=1e-12, rtol=0)
+    assert not torch.allclose(discriminator(x, (LABEL + 1) % C), wanted, atol=1e-4)
+    for c in range(C):  # each image has the gradient of its own head
+        (gradient,) = torch.autograd.grad(discriminator(x, LABEL).sum(), last.bias)
+        assert gradient[c] == (LABEL == c).sum()
+
+
+@pytest.mark.parametrize(("kind", "shape"), [IMAGES[0], IMAGES[4], POINTS[0]])
+def test_all_classes_in_one_pass_are_the_classes_one_by_one(kind, shape):
+    x = torch.rand(4, *shape, dtype=torch.float64)
+    encoder = Encoder(kind, shape, L, C).double()
+    decoder = Decoder(kind, shape, L, "gaussian", C).double()
+    z = torch.randn(2, C, 4, L, dtype=torch.float64)
+    q = encoder.for_each_class(x)
+    log_p = decoder.log_prob(x, z, torch.arange(C)[:, None])
+    assert log_p.shape == (2, C, 4)
+    for c in range(C):
+        label = torch.full((4,), c)
+        one = encoder(x, label)
+        assert torch.allclose(q.mean[c], one.mean, atol=1e-12, rtol=0)
+        assert torch.allclose(q.log_var[c], one.log_var, atol=1e-12, rtol=0)
+        wanted = decoder.log_prob(x, z[:, c], label)
+        assert torch.allclose(log_p[:, c], wanted, atol=1e-12, rtol=1e-12)
+        assert torch.allclose(q.log_prob(z)[:, c], one.log_prob(z[:, c]), atol=1e-9)
+        assert torch.allclose(q.kl_q_p()[c], one.kl_q_p(), atol=1e-12)
+    assert q.mean.std(0).min() > 0
+
+
+def test_a_group_shares_its_label():
+    generator = Generator("mlp", (1, 4, 4), L, C)
+    torch.manual_seed(5)
+    groups = generator.sample_groups(4, 3, LABEL).value
+    torch.manual_seed(5)
+    wanted = generator(generator.noise(12), torch.tensor([3, 3, 3, 0, 0, 0, 4, 4, 4, 3, 3, 3]))
+    assert torch.equal(groups, wanted.unflatten(0, (4, 3)))
+
+
+def test_several_networks_are_batched_with_a_label_each():
+    from torch.func import functional_call, stack_module_state, vmap
+
+    several = [Discriminator("conv", (1, 28, 28), C) for _ in range(3)]
+    encoders = [Encoder("mlp", (1, 28, 28), L, C) for _ in range(3)]
+    decoders = [Decoder("mlp", (1, 28, 28), L, "bernoulli", C) for _ in range(3)]
+    x, label = torch.rand(3, 4, 1, 28, 28), torch.randint(C, (3, 4))
+    z = torch.randn(3, 2, 4, L)
+    for networks, inputs in ((several, (x, label)), (encoders, (x, label)), (decoders, (z, label))):
+
+        def output(network: nn.Module, *given: torch.Tensor) -> torch.Tensor:
+            found = network(*given)
+            return found if isinstance(found, torch.Tensor) else found.mean
+
+        def one(state, *given, network=networks[0]):
+            found = functional_call(network, state, given)
+            return found if isinstance(found, torch.Tensor) else found.mean
+
+        stacked = vmap(one)(stack_module_state(networks)[0], *inputs)
+        for i, network in enumerate(networks):
+            wanted = output(network, *(part[i] for part in inputs))
+            assert torch.allclose(stacked[i], wanted, atol=1e-5)
+
+
+def test_a_label_is_given_exactly_where_there_are_classes():
+    x, z = torch.rand(4, 1, 4, 4), torch.randn(4, L)
+    for network, given in (
+        (Generator("mlp", (1, 4, 4), L, C), z),
+        (Discriminator("mlp", (1, 4, 4), C), x),
+        (Encoder("mlp", (1, 4, 4), L, C), x),
+        (Decoder("mlp", (1, 4, 4), L, "bernoulli", C), z),
+    ):
+        with pytest.raises(UnigenError, match="one of 5 classes, but no label was given") as caught:
+            network(given)
+        assert str(caught.value).endswith(".")
+    for network, given in (
+        (Generator("mlp", (1, 4, 4), L), z),
+        (Discriminator("mlp", (1, 4, 4)), x),
+        (Encoder("mlp", (1, 4, 4), L), x),
+        (Decoder("mlp", (1, 4, 4), L, "bernoulli"), z),
+    ):
+        with pytest.raises(UnigenError, match="is not conditional, but a label was given"):
+            network(given, LABEL)
+
+
+def test_labels_to_draw():
+    cpu = torch.device("cpu")
+    assert labels_to_draw(7, None, 3, cpu).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert labels_to_draw(3, 2, 3, cpu).tolist() == [2, 2, 2]
+    assert labels_to_draw(2, torch.tensor([1, 0]), 3, cpu).tolist() == [1, 0]
+    for wrong, words in (
+        (3, "from 3 to 3, but the model has 3 classes: use labels from 0 to 2"),
+        (-1, "from -1 to -1"),
+        (1.5, "whole number"),
+        (torch.tensor([0, 1, 2]), "2 samples need one"),
+        (torch.tensor([True, False]), "whole number"),
+    ):
+        with pytest.raises(UnigenError, match=words) as caught:
+            labels_to_draw(2, wrong, 3, cpu)
         assert "\n" not in str(caught.value)
         assert str(caught.value).endswith(".")

@@ -69,3 +69,15 @@ def test_bernoulli_has_its_probability_and_no_gradient():
     mean = found.mean(0)
     assert (mean[0], mean[2]) == (0.0, 1.0)
     assert abs(mean[1] - 0.2) < 4 * (0.16 / 20_000) ** 0.5
+
+
+def test_pools_that_stand_together_are_split_one_by_one():
+    with noise.pools(2):
+        whole = seeded(lambda: noise.normal(3, 8, like=LIKE, batch_dim=1))
+    parts = []
+    for rank in (0, 1):
+        with noise.drawn_by(noise.Share(rank, 2)), noise.pools(2):
+            parts.append(seeded(lambda: noise.normal(3, 4, like=LIKE, batch_dim=1)))
+    first = torch.cat([part[:, :2] for part in parts], 1)
+    second = torch.cat([part[:, 2:] for part in parts], 1)
+    assert torch.equal(torch.cat([first, second], 1), whole)

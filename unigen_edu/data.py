@@ -300,14 +300,18 @@ class Dataset:
         return self._with(self.x.to(target), self.labels, other)
 
     def text(self, tokens: Tensor) -> list[str]:
-        """Sequences of tokens (B, T) as strings.
+        """Sequences of tokens (B, T) as strings; words are set apart by blanks, letters are not.
+
+        An empty token, such as the end of a sequence, leaves no trace.
 
         Raises:
             UnigenError: the samples are no sequences.
         """
         if self.alphabet is None:
             raise UnigenError(f"'{self.name}' holds no sequences: it has no text.")
-        return ["".join(self.alphabet[i] for i in row) for row in tokens.tolist()]
+        between = " " if max(map(len, self.alphabet)) > 1 else ""
+        written = [[self.alphabet[i] for i in row] for row in tokens.tolist()]
+        return [between.join(token for token in row if token) for row in written]
 
     def _with(
         self, x: Tensor, labels: Tensor | None, other: Dataset | Literal["same"] | None = "same"

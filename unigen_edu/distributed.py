@@ -27,7 +27,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unigen_edu.errors import UnigenError
 from unigen_edu.noise import Share, drawn_by
 
-__all__ = ["ALONE", "Processes", "is_first", "started_by_torchrun", "together"]
+__all__ = [
+    "ALONE",
+    "Processes",
+    "is_first",
+    "one_batch",
+    "started_by_torchrun",
+    "together",
+    "whole_batch_mean",
+]
 
 
 def started_by_torchrun() -> bool:
@@ -116,6 +124,7 @@ class Processes:
 
 
 ALONE = Processes()
+_splitting: list[Processes] = [ALONE]  # who shares the batch that is trained on now
 
 
 def together(device: torch.device) -> Processes:
@@ -138,10 +147,25 @@ def one_batch(processes: Processes, model: nn.Module) -> Iterator[None]:
         return
     with ExitStack() as stack:
         stack.enter_context(drawn_by(Share(processes.rank, processes.world)))
+        _splitting.append(processes)
+        stack.callback(_splitting.pop)
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 stack.enter_context(_synchronised(module, processes.world))
         yield
+
+
+def whole_batch_mean(value: Tensor) -> tuple[Tensor, int]:
+    """Mean of `value` (n,) over the whole batch, without gradient, and the size of that batch.
+
+    For the few losses that compare a sample with the rest of its batch.
+    """
+    mean = value.detach().mean()
+    world = _splitting[-1].world
+    if world > 1:
+        dist.all_reduce(mean)
+        mean /= world
+    return mean, len(value) * world
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -131,7 +131,7 @@ def iwae_bound(
         raise UnigenError(f"k is {k}, but the bound averages at least one weight: use k >= 1.")
 
     def log_mean_weight(x: Tensor, **given: Tensor) -> Tensor:
-        total = x.new_full((len(x),), -math.inf)
+        total = torch.tensor(-math.inf, device=x.device)  # its dtype will be that of the weights
         for first in range(0, k, 50):  # memory stays that of 50 draws, whatever k is
             some = model.log_weights(x, min(50, k - first), **given)
             total = torch.logaddexp(total, torch.logsumexp(some, 0))

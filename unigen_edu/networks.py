@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from unigen_edu.declarations import Sample
 from unigen_edu.densities import DiagonalNormal, bernoulli_log_prob, gaussian_log_prob
 from unigen_edu.errors import UnigenError
-from unigen_edu.noise import normal
+from unigen_edu.noise import bernoulli, normal
 
 Kind = Literal["mlp", "conv"]
 
@@ -309,10 +309,11 @@ class Decoder(nn.Module):
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """One draw of x given z: (*batch, latent) -> (*batch, *shape); pixels stay in [0, 1]."""
-        mean = self(z, label)
+        mean, batch_dim = self(z, label), z.dim() - 2
         if self.likelihood == "bernoulli":
-            return torch.bernoulli(mean)
-        draw = mean + torch.exp(0.5 * self.log_var) * torch.randn_like(mean)
+            return bernoulli(mean, batch_dim)
+        noise = normal(*mean.shape, like=mean, batch_dim=batch_dim)
+        draw = mean + torch.exp(0.5 * self.log_var) * noise
         return draw.clamp(0.0, 1.0) if len(self.shape) == 3 else draw
 
     def _raw(self, z: Tensor, label: Tensor | None) -> Tensor:

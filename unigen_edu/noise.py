@@ -22,7 +22,17 @@ from torch import Tensor
 
 Law = Literal["normal", "uniform"]
 
-__all__ = ["Recorded", "Replayed", "Request", "Share", "bernoulli", "drawn_by", "normal", "uniform"]
+__all__ = [
+    "Recorded",
+    "Replayed",
+    "Request",
+    "Share",
+    "bernoulli",
+    "drawn_by",
+    "normal",
+    "pools",
+    "uniform",
+]
 
 
 class Request(NamedTuple):
@@ -88,6 +98,21 @@ class Replayed:
         return value
 
 
+@dataclass(frozen=True)
+class _Pools:
+    """Draws for several pools of one size that stand behind one another on the batch axis."""
+
+    source: Source
+    count: int
+
+    def draw(self, request: Request) -> Tensor:
+        axis = request.batch_dim
+        shape = list(request.shape)
+        shape[axis] //= self.count
+        one = request._replace(shape=tuple(shape))
+        return torch.cat([self.source.draw(one) for _ in range(self.count)], axis)
+
+
 _sources: list[Source] = [_Default()]
 
 
@@ -99,6 +124,17 @@ def drawn_by(source: Source) -> Iterator[None]:
         yield
     finally:
         _sources.pop()
+
+
+@contextmanager
+def pools(count: int) -> Iterator[None]:
+    """Inside, a batch is `count` batches of one size, one after the other.
+
+    Say so when pools of data are passed through a network together: processes that split the
+    batches hold a part of each, not the first or the second half of the whole.
+    """
+    with drawn_by(_Pools(_sources[-1], count)):
+        yield
 
 
 def normal(*shape: int, like: Tensor, batch_dim: int = 0) -> Tensor:

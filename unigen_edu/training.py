@@ -361,6 +361,10 @@ def check_arguments(
                 f"The model '{model.name}' needs {NEEDS[need]}, which '{data.name}' does not have: "
                 f"try '{model.default_data}'."
             )
+    classes = model.config.get("classes")
+    for need, labelled in (("label", data), ("other label", data.other)):
+        if classes is not None and need in model.needs and labelled is not None:
+            _check_labels(labelled, classes)
     if log_every < 1 or (watch_every is not None and watch_every < 1):
         raise UnigenError("log_every and watch_every count steps and must be at least 1.")
     if watch is None and watch_every is not None:
@@ -372,6 +376,17 @@ def check_arguments(
                     f"Phase '{phase.name}' of '{model.name}' moves '{part}', which the model "
                     "does not have: name one of its submodules."
                 )
+
+
+def _check_labels(data: Dataset, classes: int) -> None:
+    """Raise one sentence if a label is no class of the model: a network would not notice."""
+    assert data.labels is not None
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= classes:
+        raise UnigenError(
+            f"'{data.name}' has labels from {low} to {high}, but the model was built for {classes} "
+            f"classes: build it with classes={high + 1}."
+        )
 
 
 def check_adam(lr: float, betas: tuple[float, float]) -> None:

@@ -235,3 +235,145 @@ def test_samples_are_the_decoders_means(digits, small):
 def test_a_bound_needs_a_draw(k, digits, small):
     with pytest.raises(ValueError, match="k is"):
         small("vae").log_weights(digits.images(), k)
+
+
+# ---- beta and free bits --------------------------------------------------------------------------
+
+
+def test_beta_multiplies_the_kl_and_nothing_else(digits, small):
+    x = digits.images()
+    for beta in (0.0, 0.5, 1.0, 784.0):
+        model = small("vae", beta=beta)
+        torch.manual_seed(0)
+        value, terms = model.loss("variational", Batch(x))
+        wanted = terms["reconstruction"] + beta * terms["KL(q||p)"]
+        assert torch.allclose(value, wanted, rtol=1e-6)
+        torch.manual_seed(0)
+        elbo = model.elbo(x).mean()  # what is reported is the ELBO, whatever beta is
+        assert torch.allclose(elbo, -terms["reconstruction"] - terms["KL(q||p)"], rtol=1e-6)
+
+
+def test_a_mean_over_pixels_is_a_beta_as_large_as_the_image(digits, small):
+    # What chapter 10 says of a famous mistake: dividing the reconstruction by the number of pixels
+    # is, up to a factor, a VAE with that beta.
+    model = small("vae", beta=16.0)
+    x = digits.images()
+    torch.manual_seed(0)
+    q = model.encoder(x)
+    mistaken = (q.kl_q_p() - model.decoder.log_prob(x, q.sample().value)[0] / 16).mean()
+    torch.manual_seed(0)
+    assert torch.allclose(model.loss("variational", Batch(x)).value, 16 * mistaken, rtol=1e-6)
+
+
+def with_coordinates(mean: list[list[float]], free_bits: float, beta: float = 1.0) -> VAE:
+    """A VAE for points; the encoder answers N(mean_i, I) to the i-th one, so KL_ij = mean_ij^2/2."""
+
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean = nn.Parameter(torch.tensor(mean))
+
+        def forward(self, x: Tensor) -> DiagonalNormal:
+            return DiagonalNormal(self.mean, torch.zeros_like(self.mean))
+
+    model = VAE(
+        shape=(2,), latent=len(mean[0]), likelihood="gaussian", free_bits=free_bits, beta=beta
+    )
+    model.encoder = Fixed()
+    return model
+
+
+def test_free_bits_by_hand():
+    # KL of the coordinates: (0.5, 0, 2) and (0, 0, 4.5); batch means 0.25, 0, 3.25.
+    mean = [[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]]
+    model = with_coordinates(mean, free_bits=0.5, beta=2.0)
+    value, terms = model.loss("variational", Batch(torch.zeros(2, 2)))
+    assert terms["KL(q||p)"].item() == pytest.approx(3.5)
+    price = (value - terms["reconstruction"]).item()
+    assert price == pytest.approx(2.0 * (0.5 + 0.5 + 3.25), rel=1e-5)
+    # Clamping each image by itself would charge 0.5 + 0.5 + 2 and 0.5 + 0.5 + 4.5, on average 4.25
+    # as well; so compare where the two differ: only the mean of the first coordinate counts.
+    model = with_coordinates(mean, free_bits=0.2)
+    value, terms = model.loss("variational", Batch(torch.zeros(2, 2)))
+    price = (value - terms["reconstruction"]).item()
+    assert price == pytest.approx(0.25 + 0.2 + 3.25, rel=1e-5)  # per image: 0.35 + 0.2 + 3.25
+
+
+def test_a_coordinate_below_its_free_bits_is_not_pushed():
+    mean = [[1.0, 0.1, 2.0], [0.0, 0.1, 3.0]]
+    model = with_coordinates(mean, free_bits=0.5)
+    q = model.encoder(torch.zeros(2, 2))
+    price = model.price_above_free_bits(q, None)
+    (push,) = torch.autograd.grad(price, model.encoder.mean)
+    assert torch.equal(push[:, :2], torch.zeros(2, 2))
+    assert torch.allclose(push[:, 2], torch.tensor([1.0, 1.5]))  # mean / B
+
+
+def test_weights_of_a_finite_world_reach_the_free_bits():
+    mean = [[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]]
+    model = with_coordinates(mean, free_bits=0.2)
+    weight = torch.tensor([0.9, 0.1])
+    value, terms = model.loss("variational", Batch(torch.zeros(2, 2), weight=weight))
+    price = (value - terms["reconstruction"]).item()
+    assert price == pytest.approx(0.45 + 0.2 + (0.9 * 2 + 0.1 * 4.5), rel=1e-5)
+
+
+def test_without_the_options_nothing_has_changed(digits, small):
+    plain, spelled_out = small("vae"), small("vae", beta=1.0, free_bits=0.0)
+    assert plain.config == spelled_out.config
+    assert set(plain.config) == {"shape", "network", "latent", "likelihood"}
+    model, x = small("vae"), digits.images()
+    torch.manual_seed(0)
+    log_likelihood, kl_q_p = model.elbo_terms(x)
+    torch.manual_seed(0)
+    value = model.loss("variational", Batch(x)).value
+    assert torch.equal(value, -log_likelihood.mean() + kl_q_p.mean())  # to the bit
+
+
+def test_used_options_are_kept_with_the_model(small):
+    from unigen_edu import models
+
+    config = small("vae", beta=4, free_bits=0.25).config
+    assert config["beta"] == 4
+    assert config["free_bits"] == 0.25
+    assert models.create("vae", **config).free_bits == 0.25
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("beta", -0.1),
+        ("beta", 1001),
+        ("beta", float("nan")),
+        ("beta", "1"),
+        ("beta", True),
+        ("free_bits", -1e-9),
+        ("free_bits", 11.0),
+        ("free_bits", float("inf")),
+        ("free_bits", None),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(option, value, small):
+    with pytest.raises(ValueError, match=f"{option} is .*: give a number from 0 to") as caught:
+        small("vae", **{option: value})
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_free_bits_keep_coordinates_in_use():
+    # Points along one line need one coordinate; the others are given up unless they cost nothing.
+    from unigen_edu.data import Dataset
+    from unigen_edu.training import fit
+
+    torch.manual_seed(0)
+    x = torch.randn(1000, 1) * torch.tensor([2.0, 1.0]) + 0.3 * torch.randn(1000, 2)
+    in_use = {}
+    for free_bits in (0.0, 0.5):
+        torch.manual_seed(1)
+        model = VAE(shape=(2,), latent=4, likelihood="gaussian", free_bits=free_bits)
+        fit(model, Dataset(x), steps=200, batch_size=100, lr=5e-3, device="cpu", progress=False)
+        with torch.no_grad():
+            kl = model.encoder(x).kl_q_p_by_coordinate().mean(0)
+        in_use[free_bits] = int((kl > 0.3).sum())
+    assert in_use[0.0] < 4
+    assert in_use[0.5] == 4

@@ -137,6 +137,10 @@ class TablePosterior:
         """KL(q(z|x) || p(z)): (B,)."""
         return kl_p_q(self.log_q.exp(), self.log_p.exp().expand_as(self.log_q))
 
+    def kl_q_p_by_coordinate(self) -> Tensor:
+        """KL(q(z|x) || p(z)) of the one coordinate that a table has: (B, 1)."""
+        return self.kl_q_p()[:, None]
+
 
 class TableEncoder(nn.Module):
     """q_eta(z|x) = softmax(logits[x])[z].  logits: (X, Z), p_z: (Z,) the prior."""

@@ -19,6 +19,7 @@ smoothing, gradient penalties and other remedies for unstable training.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -55,16 +56,16 @@ class GAN(Model):
     title = "Generative adversarial network"
     paper = "goodfellow2014generative"
     chapter = "07_lemma1"
-    variables = (
+    variables: ClassVar[tuple[Variable, ...]] = (
         Variable("z", r"\mathbf{z}", "noise", observed=False),
         Variable("x", r"\mathbf{x}", "image", observed=True),
         Variable("y", "y", "domain: 0 generated, 1 data", observed=True),
     )
-    factors = (
+    factors: ClassVar[tuple[Factor, ...]] = (
         Factor(r"p_\theta(\mathbf{x}\mid\mathbf{z},y)", "x", ("z", "y"), "generative", "generator"),
         Factor(r"q_\phi(y\mid\mathbf{x})", "y", ("x",), "adversarial", "discriminator"),
     )
-    phases = (
+    phases: ClassVar[tuple[Phase, ...]] = (
         Phase(
             "discriminator",
             moves=("discriminator",),
@@ -104,11 +105,15 @@ class GAN(Model):
         """Draws from p_g, one per data point, made once a step: value (B, *shape)."""
         return batch.once("generated", lambda: self.generator.sample(len(batch)))
 
+    def logits(self, x: Tensor, batch: Batch) -> Tensor:
+        """a(x): x (n, *shape) -> (n,). Image i belongs to row i of the batch, modulo its length."""
+        return self.discriminator(x)
+
     def discriminator_loss(self, batch: Batch) -> Loss:
         """-L_phi: how badly q_phi(y|x) tells data from samples (eq-lemma1-phi), in nats."""
         x_g, weight_g = self.generated(batch)
         # One pass over both halves. x_g is detached: this phase must not move the generator.
-        logits = self.discriminator(torch.cat([batch.x, x_g.detach()]))
+        logits = self.logits(torch.cat([batch.x, x_g.detach()]), batch)
         a_data, a_g = logits[: len(batch)], logits[len(batch) :]
         minus_log_q_data = expect(F.softplus(-a_data), batch.weight)
         minus_log_q_g = expect(F.softplus(a_g), weight_g)
@@ -121,7 +126,7 @@ class GAN(Model):
     def generator_loss(self, batch: Batch) -> Loss:
         """-L_theta up to its term without theta (eq-lemma1-theta), or the minimax loss."""
         x_g, weight_g = self.generated(batch)
-        a_g = self.discriminator(x_g)
+        a_g = self.logits(x_g, batch)
         if self.objective == "minimax":
             value = -P_Y * expect(F.softplus(a_g), weight_g)
         else:

@@ -16,8 +16,10 @@ gradient, which the chapter derives.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu.declarations import Batch, Loss, Phase, Sample, check_count, expect
@@ -36,7 +38,7 @@ class IWGAN(GAN):
     title = "Importance weighted GAN"
     paper = "hu2018unifying"
     chapter = "15_iwgan"
-    phases = (
+    phases: ClassVar[tuple[Phase, ...]] = (
         GAN.phases[0],
         Phase(
             "generator",
@@ -70,10 +72,14 @@ class IWGAN(GAN):
         value, weight = self.groups(batch)
         return Sample(value[:, 0], weight)
 
+    def group_logits(self, x: Tensor, batch: Batch) -> Tensor:
+        """a(x) of each draw: x (B, k, *shape) -> (B, k). Group i belongs to row i of the batch."""
+        return self.discriminator(x.flatten(0, 1)).unflatten(0, (-1, self.k))
+
     def generator_loss(self, batch: Batch) -> Loss:
         """The surrogate whose gradient is minus eq. (7), averaged over p(y)."""
         x, weight = self.groups(batch)
-        a = self.discriminator(x.flatten(0, 1)).unflatten(0, (-1, self.k))  # (B, k)
+        a = self.group_logits(x, batch)
         w = torch.softmax(a.detach(), dim=1)
         value = P_Y * expect((w * F.softplus(-a)).sum(1), weight)
         effective = expect(1.0 / w.square().sum(1), weight)
