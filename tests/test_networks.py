@@ -258,7 +258,7 @@ def test_the_discriminator_has_a_vector_for_each_label(kind, shape):
     assert not torch.allclose(discriminator(x, (LABEL + 1) % C), wanted, atol=1e-4)
     for c in range(C):  # each image has the gradient of its own head
         (gradient,) = torch.autograd.grad(discriminator(x, LABEL).sum(), last.bias)
-        assert gradient[c] == (LABEL == c).sum()
+        assert gradient[c] == (c == LABEL).sum()
 
 
 @pytest.mark.parametrize(("kind", "shape"), [IMAGES[0], IMAGES[4], POINTS[0]])

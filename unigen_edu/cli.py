@@ -412,8 +412,8 @@ def _doctor(given: argparse.Namespace) -> int:
     from unigen_edu import data
 
     print(f"unigen {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    packages = "torch torchvision numpy matplotlib ipywidgets tqdm safetensors torchmetrics cloudpickle"
-    for package in packages.split():
+    packages = "torch torchvision numpy matplotlib ipywidgets tqdm safetensors torchmetrics"
+    for package in [*packages.split(), "cloudpickle"]:
         try:
             print(f"  {package} {version(package)}")
         except PackageNotFoundError:

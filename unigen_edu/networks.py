@@ -170,7 +170,7 @@ def labels_to_draw(
             f"The labels are {given.dtype} of shape {tuple(given.shape)}, but {n} samples need one "
             f"whole number, or {n} of them."
         )
-    if given.numel() and not (0 <= int(given.min()) and int(given.max()) < classes):
+    if given.numel() and not (int(given.min()) >= 0 and int(given.max()) < classes):
         raise UnigenError(
             f"The labels go from {int(given.min())} to {int(given.max())}, but the model has "
             f"{classes} classes: use labels from 0 to {classes - 1}."
@@ -264,7 +264,7 @@ class Encoder(nn.Module):
         return DiagonalNormal(mean, log_var)
 
     def for_each_class(self, x: Tensor) -> DiagonalNormal:
-        """q(.|x, c) for all c, in one pass: x (B, *shape) -> mean, log-variance (classes, B, latent).
+        """q(.|x, c) for all c, in one pass: x (B, *shape) -> mean, log-var (classes, B, latent).
         """
         heads = self.body(x).unflatten(-1, (self.classes or 1, -1)).movedim(1, 0)
         mean, log_var = heads.chunk(2, -1)

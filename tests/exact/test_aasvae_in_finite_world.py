@@ -91,7 +91,8 @@ def test_the_variational_phase_is_m2_with_what_the_judges_believe(seed):
 
     def reduced(**moved: Tensor) -> Tensor:
         unlabelled = world.unlabelled_kl(**moved, p_x=believed_u / z_u)
-        return z_u * unlabelled + z_l * world.labelled_kl(ALPHA, RHO, **moved, p_xc=believed_l / z_l)
+        labelled = world.labelled_kl(ALPHA, RHO, **moved, p_xc=believed_l / z_l)
+        return z_u * unlabelled + z_l * labelled
 
     assert gap(theta, gradient(lambda t: reduced(theta=t), world.theta0)) < TOLERANCE
     assert gap(eta, gradient(lambda e: reduced(eta=e), world.eta0)) < TOLERANCE

@@ -169,7 +169,7 @@ def test_with_one_class_the_unlabelled_part_is_the_vae(seed):
     vae.decoder = TableDecoder(world.theta0[0])
     assert gap(model.elbo(batch.x), vae.elbo(batch.x)) < TOLERANCE
     loss, theta, eta, psi = gradients(model, batch)
-    both = Batch(batch.x, weight=world.p_data + RHO * world.p_lab[0])  # the labelled ones count as well
+    both = Batch(batch.x, weight=world.p_data + RHO * world.p_lab[0])  # labelled ones too
     wanted = vae.loss("variational", both)
     moved = [*vae.decoder.parameters(), *vae.encoder.parameters()]
     right = torch.autograd.grad(wanted.value, moved)

@@ -36,8 +36,8 @@ def by_hand(line):
 
     def build(g: float, f: float, s: float, t: float, strength: float) -> CycleGAN:
         model = CycleGAN(shape=(1,), network="mlp", strength=strength)
-        model.to_a = LinearTranslator(torch.tensor([[g]]))
-        model.to_b = LinearTranslator(torch.tensor([[f]]))
+        model.to_a = LinearTranslator(column(g))
+        model.to_b = LinearTranslator(column(f))
         model.discriminator_a, model.discriminator_b = line(slope=s), line(slope=t)
         return model
 
@@ -205,6 +205,15 @@ def test_translators_keep_the_shape_and_images_stay_images(network, shape):
     assert model.to_a.log_prob(x, x).shape == (4,)
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_a_single_image_cannot_be_normalised(network):
+    model = CycleGAN(network=network)
+    x = torch.rand(1, 1, 28, 28)
+    with pytest.raises(UnigenError, match="batch_size of at least 2"):
+        model.loss("translators", Batch(x, other=Batch(x)))
+    assert model.eval().to_a(x).shape == x.shape
+
+
 # ---- errors of known pairs -----------------------------------------------------------------------
 
 
@@ -269,27 +278,6 @@ def test_fit_moves_both_translators_and_both_discriminators():
     history = fit(model, task, steps=2, batch_size=8, device="cpu", progress=False)
     assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert "translators/-log D(A)" in history.terms
-
-
-def test_two_linear_maps_learn_a_known_scale_and_shift():
-    """A is N(2, 1), B is N(0, 1/4): up to a reflection, the only affine maps are known."""
-    torch.manual_seed(0)
-    x, z = 2.0 + torch.randn(4000, 1), 0.5 * torch.randn(4000, 1)
-    pad = torch.zeros(4000, 1)
-    task = Dataset(torch.cat([x, pad], 1), other=Dataset(torch.cat([z, pad], 1)))
-    model = CycleGAN(shape=(2,), network="mlp", strength=2.0)
-    for translator in (model.to_a, model.to_b):
-        translator.body = nn.Linear(2, 2)
-        with torch.no_grad():
-            translator.body.weight.copy_(torch.eye(2))
-            translator.body.bias.zero_()
-    fit(model, task, steps=600, batch_size=256, lr=5e-3, device="cpu", progress=False)
-    zero = torch.zeros(1, 2)
-    one = torch.tensor([[1.0, 0.0]])
-    with torch.no_grad():
-        assert model.to_a(zero)[0, 0].item() == pytest.approx(2.0, abs=0.25)
-        assert (model.to_a(one) - model.to_a(zero))[0, 0].item() == pytest.approx(2.0, abs=0.3)
-        assert model.to_b(2 * one)[0, 0].item() == pytest.approx(0.0, abs=0.15)
 
 
 @pytest.mark.parametrize(

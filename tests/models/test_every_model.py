@@ -45,7 +45,7 @@ def is_sequential(name: str) -> bool:
 
 def small_options(name: str) -> dict[str, Any]:
     """Options that make the model small, as far as it has them."""
-    wanted = {**SIZES, "classes": CLASSES, "vocabulary": VOCABULARY}
+    wanted = {**SIZES, "network": "mlp", "classes": CLASSES, "vocabulary": VOCABULARY}
     wanted["shape"] = (5,) if is_sequential(name) else (1, 4, 4)
     return {option: value for option, value in wanted.items() if option in models.options(name)}
 
@@ -317,6 +317,22 @@ def test_weights_of_the_bound_come_k_for_each_sample(name):
         assert found.isfinite().all()
     with pytest.raises(UnigenError):
         model.log_weights(batch.x, 0, **label_argument(model.log_weights, batch))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(models.get(n), "log_weights")])
+def test_the_weights_average_to_the_elbo(name):
+    """E log w = ELBO, whichever of its forms `elbo` estimates; both are one draw's estimates."""
+    torch.manual_seed(0)
+    model, batch = small_model(name).eval(), batch_for(name)
+    draws = 200
+    log_w = model.log_weights(batch.x, draws, **label_argument(model.log_weights, batch))
+    elbo = torch.stack(
+        [model.elbo(batch.x, **label_argument(model.elbo, batch)) for _ in range(draws)]
+    )
+    assert elbo.shape == log_w.shape
+    error = ((log_w.var(0) + elbo.var(0)) / draws).sqrt()
+    assert ((log_w.mean(0) - elbo.mean(0)).abs() < 6 * error + 1e-3).all()
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if hasattr(models.get(n), "reconstruct")])

@@ -137,9 +137,12 @@ def test_dreams_are_causes_and_tokens(model):
 
 
 def test_reconstructions_are_read_off_the_likeliest_causes(model):
+    for parameter in model.parameters():
+        parameter.data *= 10  # so that the writer listens to the causes
     x = names(6)
     h = (torch.sigmoid(model.recognition.reader(x)) > 0.5).float()
     assert torch.equal(model.reconstruct(x), model.generative.writer.most_likely(h))
+    assert not torch.equal(model.reconstruct(x), model.generative.writer.most_likely(1 - h))
 
 
 def test_the_model_is_made_again_from_its_config(model):

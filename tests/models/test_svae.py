@@ -203,10 +203,10 @@ def test_samples_have_the_labels_asked_for(small):
 
 
 def test_bad_input_is_one_sentence(digits, small):
-    with pytest.raises(UnigenError, match="needs some labelled images .* try 'mnist-mini\\+100'"):
+    with pytest.raises(UnigenError, match=r"needs some labelled images .* try 'mnist-mini\+100'"):
         fit(small("svae"), digits, steps=1, batch_size=4, progress=False)
     for batch in (Batch(digits.images()), Batch(digits.images(), other=Batch(digits.images()))):
-        with pytest.raises(UnigenError, match="needs labelled images in batch.other"):
+        with pytest.raises(UnigenError, match=r"needs labelled images in batch\.other"):
             small("svae").loss("variational", batch)
     known = Dataset(digits.x, digits.labels, name="known")
     data = Dataset(digits.x, name="part", other=known)
@@ -216,7 +216,7 @@ def test_bad_input_is_one_sentence(digits, small):
         with pytest.raises(UnigenError, match="alpha is ") as caught:
             models.create("svae", alpha=alpha)
         assert str(caught.value).endswith("give a number from 0 to 1e+06.")
-    with pytest.raises(UnigenError, match="rho is -0.1"):
+    with pytest.raises(UnigenError, match=r"rho is -0\.1"):
         models.create("svae", rho=-0.1)
     with pytest.raises(UnigenError, match="k is 0"):
         small("svae").log_weights(digits.images(), 0)

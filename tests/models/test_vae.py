@@ -266,7 +266,7 @@ def test_a_mean_over_pixels_is_a_beta_as_large_as_the_image(digits, small):
 
 
 def with_coordinates(mean: list[list[float]], free_bits: float, beta: float = 1.0) -> VAE:
-    """A VAE for points; the encoder answers N(mean_i, I) to the i-th one, so KL_ij = mean_ij^2/2."""
+    """A VAE for points; the encoder answers N(mean_i, I) to the i-th, so KL_ij = mean_ij^2/2."""
 
     class Fixed(nn.Module):
         def __init__(self):

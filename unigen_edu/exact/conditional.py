@@ -138,7 +138,7 @@ class SemiSupervisedWorld:
     def unlabelled_bound(
         self, theta: Tensor | None = None, eta: Tensor | None = None, psi: Tensor | None = None
     ) -> Tensor:
-        """-U(x), by brute force over (c, z): E_q log p_theta(x,z,c) / q(z,c|x) <= log p(x).  (X,)"""
+        """-U(x), by brute force over (c, z): E_q log p_theta(x,z,c) / q(z,c|x) <= log p(x): (X,)"""
         q = self.q_c(psi).T[..., None] * self.q_z(eta)  # q(c|x) q(z|x, c), (C, X, Z)
         return (q * (self.p_xzc(theta).log() - q.log())).sum((0, 2))
 
@@ -233,7 +233,7 @@ class SemiSupervisedWorld:
         eta: Tensor | None = None,
         psi: Tensor | None = None,
     ) -> Tensor:
-        """E_mU [D_U U] + E_mL [D_L (rho L + alpha (-log q(c|x)))], both m and both D frozen.  Scalar.
+        """E_mU [D_U U] + E_mL [D_L (rho L + alpha (-log q(c|x)))], m and D frozen: a scalar.
 
         m_U = (p_data + p_theta0(x))/2, m_L = (p_lab + `generated_pairs`)/2.
         """

@@ -97,7 +97,7 @@ class AASVAE(ActiveAdversary, SVAE):
 
     @torch.no_grad()
     def dreams(self, batch: Batch) -> Batch:
-        """Samples for the labels of a batch, with them; for a batch without, any classes, unseen."""
+        """Samples for the labels of a batch, with them; for a batch without, of any class."""
         z = normal(len(batch), self.latent, like=batch.x)
         if batch.label is not None:
             return Batch(self.decoder.sample(z, batch.label), batch.label)

@@ -44,6 +44,7 @@ from torch.nn import functional as F
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Batch, Factor, Loss, Model, Phase, Sample, Variable, expect
 from unigen_edu.densities import laplace_log_prob
+from unigen_edu.errors import UnigenError
 from unigen_edu.models.ada import constant, second_domain
 from unigen_edu.models.infogan import check_strength
 from unigen_edu.networks import Discriminator, _mlp, check_network
@@ -107,10 +108,16 @@ class Translator(nn.Module):
 
     def __init__(self, kind: str, shape: Sequence[int]):
         super().__init__()
+        self.shape = tuple(shape)
         self.body = translation(kind, shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, *shape) of one domain -> (B, *shape) of the other."""
+        if self.training and len(z) < 2 and len(self.shape) == 3:
+            raise UnigenError(
+                "Batch normalisation has nothing to average over a single image: train with a "
+                "batch_size of at least 2."
+            )
         return self.body(z)
 
     def translate(self, batch: Batch) -> Sample:
@@ -127,7 +134,8 @@ class CycleGAN(Model):
 
     Args:
         shape: of one sample, (C, H, W) or (dimensions,), of both domains.
-        network: "mlp" or "conv".
+        network: "mlp" or "conv", of the translators. On images use "conv": both match the laws and
+            close the cycle, but only "conv" finds the pairs (chapter 9 shows it).
         strength: weight of the cycle's L1 error *averaged* over the D coordinates, as the paper
             gives it; lambda = strength / D. 0 is two GANs that know nothing of each other.
     """
@@ -182,8 +190,9 @@ class CycleGAN(Model):
         self.exponent = strength / math.prod(shape)  # lambda
         self.to_a = Translator(network, shape)
         self.to_b = Translator(network, shape)
-        self.discriminator_a = Discriminator(network, shape)
-        self.discriminator_b = Discriminator(network, shape)
+        # Judges of the whole image. Those of `conv` learn no better here and take four times as long.
+        self.discriminator_a = Discriminator("mlp", shape)
+        self.discriminator_b = Discriminator("mlp", shape)
 
     def in_a(self, batch: Batch) -> Sample:
         """G(z) for the images of B, made once a step: value (B, *shape)."""
@@ -195,30 +204,23 @@ class CycleGAN(Model):
 
     def discriminators_loss(self, batch: Batch) -> Loss:
         """How badly both tell data from translations (eq-cycles-phi), in nats."""
-
-        def cross_entropy(discriminator: nn.Module, data: Batch, translated: Sample) -> Tensor:
-            minus_log_q_data = expect(F.softplus(-discriminator(data.x)), data.weight)
-            a = discriminator(translated.value)
-            return P_Y * minus_log_q_data + P_Y * expect(F.softplus(a), translated.weight)
-
         in_a, in_b = constant(self.in_a(batch)), constant(self.in_b(batch))
-        of_a = cross_entropy(self.discriminator_a, batch, in_a)
-        of_b = cross_entropy(self.discriminator_b, second_domain(batch), in_b)
+        of_a = self.cross_entropy(self.discriminator_a, batch, in_a)
+        of_b = self.cross_entropy(self.discriminator_b, second_domain(batch), in_b)
         value = of_a + of_b
         return Loss(value, {"loss": value.detach(), "A": of_a.detach(), "B": of_b.detach()})
 
+    def cross_entropy(self, discriminator: nn.Module, data: Batch, made: Sample) -> Tensor:
+        """-E log q(y|.) of one discriminator on data and translations: (), in nats."""
+        of_data = expect(F.softplus(-discriminator(data.x)), data.weight)
+        of_made = expect(F.softplus(discriminator(made.value)), made.weight)
+        return P_Y * of_data + P_Y * of_made
+
     def translators_loss(self, batch: Batch) -> Loss:
         """Both halves, adversary and cycle (eq-cycles-theta), in nats."""
-
-        def half(
-            code: Batch, made: Sample, discriminator: nn.Module, recogniser: Translator
-        ) -> tuple[Tensor, Tensor]:
-            adversarial = expect(F.softplus(-discriminator(made.value)), made.weight)
-            return adversarial, -expect(recogniser.log_prob(code.x, made.value), made.weight)
-
         a, b = batch, second_domain(batch)
-        fool_a, cycle_b = half(b, self.in_a(batch), self.discriminator_a, self.to_b)
-        fool_b, cycle_a = half(a, self.in_b(batch), self.discriminator_b, self.to_a)
+        fool_a, cycle_b = self.half(b, self.in_a(batch), self.discriminator_a, self.to_b)
+        fool_b, cycle_a = self.half(a, self.in_b(batch), self.discriminator_b, self.to_a)
         value = P_Y * (fool_a + self.exponent * cycle_b) + P_Y * (fool_b + self.exponent * cycle_a)
         terms = {
             "loss": value,
@@ -228,6 +230,14 @@ class CycleGAN(Model):
             "-log q(z|G(z))": cycle_b,
         }
         return Loss(value, {name: term.detach() for name, term in terms.items()})
+
+    def half(
+        self, code: Batch, made: Sample, discriminator: nn.Module, recogniser: Translator
+    ) -> tuple[Tensor, Tensor]:
+        """-E log D(made) and -E log p(code|made), as of an InfoGAN: () each, in nats."""
+        adversarial = expect(F.softplus(-discriminator(made.value)), made.weight)
+        cycle = -expect(recogniser.log_prob(code.x, made.value), made.weight)
+        return adversarial, cycle
 
     @torch.no_grad()
     def own_metrics(self, test_set: Dataset) -> dict[str, float]:

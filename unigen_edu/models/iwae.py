@@ -12,9 +12,9 @@ was picked with probability w~_i (eq-iwae-joint-kl).
 
 The gradient comes in two forms with the same expectation:
 
-    standard                   sum_i w~_i   d log w_i                                (eq-iwae-gradient)
+    standard                   sum_i w~_i   d log w_i                            (eq-iwae-gradient)
     doubly-reparameterised     the same for theta, and for eta only the path through the codes,
-                               sum_i w~_i^2 (d log w_i / d z_i) (d z_i / d eta)      (eq-iwae-dreg)
+                               sum_i w~_i^2 (d log w_i / d z_i) (d z_i / d eta)       (eq-iwae-dreg)
 
 With the standard form the encoder's gradient drowns in noise as k grows; with the second it does
 not, and it is exactly zero for every draw once q_eta(z|x) is the posterior. The second needs codes

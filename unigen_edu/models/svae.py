@@ -9,15 +9,15 @@ q_eta(z|x, c). For an image with its label,
 and -L(x, c) <= log p_theta(x, c). For an image without, the class is one more latent variable. It
 takes few values, so the expectation over it is a sum, done exactly and for all classes at once:
 
-    U(x) = E_{q_psi(c|x)} L(x, c) - H(q_psi(c|x)) = -ELBO(x)              (eq-conditional-unlabelled)
+    U(x) = E_{q_psi(c|x)} L(x, c) - H(q_psi(c|x)) = -ELBO(x)             (eq-conditional-unlabelled)
     log p_theta(x) + U(x) = KL(q_psi(c|x) || p(c|x)) + E_q KL(q_eta(z|x,c) || p_theta(z|x,c))
                                                                            (eq-conditional-slack)
     variational   E_{p_data(x)} U + rho E_{p_lab(x,c)} L + alpha E_{p_lab(x,c)} [ -log q_psi(c|x) ]
                                                                                (eq-conditional-m2)
 
 L contains no psi: without the last term the labelled images teach the classifier nothing directly.
-rho = n/N counts each of the n labelled and N other images once; with rho = 1 a decoder soon knows
-a hundred labelled images by heart, and its opinion on classes gets worse. Sums over pixels and
+rho = n/N counts each of the n labelled and N other images once; with rho = 1 the decoder soon knows
+a hundred labelled images by heart. Sums over pixels and
 latent coordinates, means over each of the two batches.
 
 Paper: Kingma et al. 2014; their sum over images, divided by N, has rho = n/N and alpha = 0.1. A

@@ -68,8 +68,9 @@ class ImageDecoder(Generator):
 class FeatureDiscriminator(nn.Module):
     """q_phi(y=1|x) = sigmoid(a(x)), with the layer f(x) on which the logit a is linear.
 
-    Each f(x) is normalised over its own coordinates, without a batch. That fixes the unit in which
-    the similarity, whose variance is 1, measures a difference.
+    Each f(x) is normalised over its own coordinates. That fixes the unit in which the similarity,
+    whose variance is 1, measures a difference. (The paper normalises over the batch; but q(y|x) is
+    to be a function of one x.)
     """
 
     def __init__(self, kind: str, shape: Sequence[int]):

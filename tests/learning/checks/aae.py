@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from tests.learning.learning_check import LearningCheck, test_data
-from unigen_edu.declarations import Batch, Loss, Sample
+from unigen_edu.declarations import Batch, Loss
 from unigen_edu.models.aae import AAE
 
 # What is allowed: share of the variance that reconstructions leave, energy coefficient of codes.
@@ -58,8 +57,9 @@ def swapped_direction(model: AAE):
     "minimax"
     from torch.nn import functional as F
     def enc(batch):
-        code, w = model.codes(batch)
-        v = -F.softplus(model.discriminator(code)).mean() - model.strength*model.decoder.log_prob(batch.x, code).mean()
+        code, _ = model.codes(batch)
+        reconstruction = -model.decoder.log_prob(batch.x, code).mean()
+        v = -F.softplus(model.discriminator(code)).mean() + model.strength * reconstruction
         return Loss(0.5*v, {"loss": v.detach()})
     model.encoder_loss = enc
 

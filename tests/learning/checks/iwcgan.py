@@ -37,7 +37,7 @@ def mixes_labels_in_a_group(model: Model) -> None:
 
 
 def judges_with_labels_in_another_order(model: Model) -> None:
-    """The labels of the draws are repeated block by block, where draws of a group stand together."""
+    """The labels of the draws are repeated block by block, where a group stands together."""
     assert isinstance(model, IWCGAN)
 
     def group_logits(x: Tensor, batch: Batch) -> Tensor:
