@@ -175,7 +175,7 @@ def test_models_lists_every_model_phase_and_option(run):
     status, out, _ = run("models")
     assert status == 0
     for name in models.names():
-        assert re.search(rf"^{name} +{models.get(name).title}$", out, re.MULTILINE)
+        assert re.search(rf"^{name} +{re.escape(models.get(name).title)}$", out, re.MULTILINE)
         for phase in models.get(name).phases:
             assert f"phase {phase.name}: moves {', '.join(phase.moves)}" in out
         assert all(f"{option}=" in out for option in models.options(name))

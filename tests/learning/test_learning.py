@@ -18,10 +18,35 @@ CHECKS = all_checks()
 # Checks whose three seeds and mutants have not been recorded yet, and models without a check yet.
 # Both lists may only become shorter.
 NOT_RECORDED = frozenset(
-    "aacvae-bound aacvae-class aae aae-semi aasvae ali-reconstruction ali-samples cgan cvae-bound "
-    "cvae-class fgan-reverse-kl fgm-hellinger fgm-js fgm-kl infogan infogan-continuous iwcgan iwgan "
-    "sequence-gan sequence-helmholtz sequence-helmholtz-no-chain sequence-vae sequence-vae-beta "
-    "svae-digits svae-moons vaegan-reconstruction vaegan-samples".split()
+    {
+        "aacvae-bound",
+        "aacvae-class",
+        "aae",
+        "aae-semi",
+        "aasvae",
+        "ali-reconstruction",
+        "ali-samples",
+        "cgan",
+        "cvae-bound",
+        "cvae-class",
+        "fgan-reverse-kl",
+        "fgm-hellinger",
+        "fgm-js",
+        "fgm-kl",
+        "infogan",
+        "infogan-continuous",
+        "iwcgan",
+        "iwgan",
+        "sequence-gan",
+        "sequence-helmholtz",
+        "sequence-helmholtz-no-chain",
+        "sequence-vae",
+        "sequence-vae-beta",
+        "svae-digits",
+        "svae-moons",
+        "vaegan-reconstruction",
+        "vaegan-samples",
+    }
 )
 UNCHECKED = frozenset({"ada", "ada-reversal", "adda", "cyclegan"})
 RECORDED = [key for key in CHECKS if key not in NOT_RECORDED]

@@ -57,27 +57,30 @@ def _block(layer: nn.Module, width: int) -> nn.Sequential:
 
 
 class NearAndFar(nn.Module):
-    """Images to images of the same size: a pixel sees its neighbours, and through 7x7 the whole.
+    """Images to images of the same size, the sum of two maps.
 
-    near: 3x3 at full size. far: 14x14-7x7-7x7-14x14-28x28 (8x8 for 32x32). out: 3x3 on both.
+    near: a pixel sees its neighbours, 3x3 twice at full size. far: it sees its place and the whole,
+    14x14-7x7-7x7-14x14-28x28 (8x8 for 32x32).
     """
 
-    def __init__(self, channels: int, width: int = 8):
+    def __init__(self, channels: int, width: int = 16):
         super().__init__()
         w = width
-        self.near = _block(nn.Conv2d(channels, w, 3, padding=1), w)
+        self.near = nn.Sequential(
+            _block(nn.Conv2d(channels, w, 3, padding=1), w),
+            nn.Conv2d(w, channels, 3, padding=1),
+        )
         self.far = nn.Sequential(
             _block(nn.Conv2d(channels, w, 4, stride=2, padding=1), w),
             _block(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1), 2 * w),
             _block(nn.Conv2d(2 * w, 2 * w, 3, padding=1), 2 * w),
             _block(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1), w),
-            _block(nn.ConvTranspose2d(w, w, 4, stride=2, padding=1), w),
+            nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
         )
-        self.out = nn.Conv2d(2 * w, channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), without a last activation."""
-        return self.out(torch.cat([self.near(z), self.far(z)], 1))
+        return self.near(z) + self.far(z)
 
 
 def translation(kind: str, shape: Sequence[int]) -> nn.Module:
@@ -190,7 +193,7 @@ class CycleGAN(Model):
         self.exponent = strength / math.prod(shape)  # lambda
         self.to_a = Translator(network, shape)
         self.to_b = Translator(network, shape)
-        # Judges of the whole image. Those of `conv` learn no better here and take four times as long.
+        # Judges of the whole image; those of `conv` are no better here and cost four times as much.
         self.discriminator_a = Discriminator("mlp", shape)
         self.discriminator_b = Discriminator("mlp", shape)
 

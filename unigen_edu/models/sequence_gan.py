@@ -144,7 +144,7 @@ class SequenceGAN(GAN):
         vocabulary: int = 32,
         hidden: int = 64,
         estimator: str = "score-function",
-        temperature: float = 1.0,
+        temperature: float = 3.0,
     ):
         check_sequences(shape, vocabulary)
         check_count("hidden", hidden, "it counts the entries of a recurrent state")

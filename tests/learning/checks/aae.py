@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from tests.learning.learning_check import LearningCheck, test_data
@@ -9,15 +11,13 @@ from unigen_edu.declarations import Batch, Loss
 from unigen_edu.models.aae import AAE
 
 # What is allowed: share of the variance that reconstructions leave, energy coefficient of codes.
-UNEXPLAINED, FROM_PRIOR = 0.6, 0.02
+UNEXPLAINED, FROM_PRIOR = 0.6, 0.04
 
 
 def worse_promise(model: AAE, seed: int) -> float:
     """Each of the two numbers as a multiple of what is allowed; the larger one."""
     found = model.own_metrics(test_data("mnist-mini"))
-    return max(
-        found["unexplained_variance"] / UNEXPLAINED, found["codes_vs_prior"] / FROM_PRIOR
-    )
+    return max(found["unexplained_variance"] / UNEXPLAINED, found["codes_vs_prior"] / FROM_PRIOR)
 
 
 def without_an_adversary(model: AAE) -> None:
@@ -53,32 +53,23 @@ def code_of_another_image(model: AAE) -> None:
 
     model.decoder.log_prob = wrong  # type: ignore[method-assign]
 
-def swapped_direction(model: AAE):
-    "minimax"
-    from torch.nn import functional as F
-    def enc(batch):
-        code, _ = model.codes(batch)
-        reconstruction = -model.decoder.log_prob(batch.x, code).mean()
-        v = -F.softplus(model.discriminator(code)).mean() + model.strength * reconstruction
-        return Loss(0.5*v, {"loss": v.detach()})
-    model.encoder_loss = enc
 
 CHECK = LearningCheck(
     model="aae",
-    metric="the worse of two promises on mnist-mini test images, as a multiple of what is allowed: "
-    f"unexplained variance of reconstructions / {UNEXPLAINED}, "
-    f"energy coefficient of codes against the prior / {FROM_PRIOR}",
+    metric="the worse of two promises on 2000 mnist-mini test images, as a multiple of what is "
+    f"allowed: unexplained variance of reconstructions / {UNEXPLAINED}, energy coefficient of "
+    f"codes against the prior / {FROM_PRIOR}",
     measure=worse_promise,
     threshold=1.0,
     higher_is_better=False,
     steps=300,
     lr=1e-3,
-    options={"latent": 8, "strength": 0.1},
+    options={"latent": 8},
     mutants={
         "without an adversary": without_an_adversary,
         "reversed labels of the discriminator": reversed_labels,
         "encoder without reconstruction": without_reconstruction,
         "code of another image": code_of_another_image,
-        "minimax": swapped_direction,
     },
 )
+CHECKS = (CHECK, replace(CHECK, form="gaussian", options={"latent": 8, "posterior": "gaussian"}))

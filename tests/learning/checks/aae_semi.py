@@ -59,7 +59,7 @@ CHECK = LearningCheck(
     steps=300,
     lr=1e-3,
     data="mnist-mini+100",
-    options={"latent": 4, "posterior": "gaussian", "strength": 0.1},
+    options={"latent": 4, "posterior": "gaussian"},
     mutants={
         "the labelled images alone": the_labelled_images_alone,
         "without a judge of classes": without_a_judge_of_classes,
