@@ -222,8 +222,8 @@ class CycleGAN(Model):
     def translators_loss(self, batch: Batch) -> Loss:
         """Both halves, adversary and cycle (eq-cycles-theta), in nats."""
         a, b = batch, second_domain(batch)
-        fool_a, cycle_b = self.half(b, self.in_a(batch), self.discriminator_a, self.to_b)
-        fool_b, cycle_a = self.half(a, self.in_b(batch), self.discriminator_b, self.to_a)
+        fool_a, cycle_b = self.translation(b, self.in_a(batch), self.discriminator_a, self.to_b)
+        fool_b, cycle_a = self.translation(a, self.in_b(batch), self.discriminator_b, self.to_a)
         value = P_Y * (fool_a + self.exponent * cycle_b) + P_Y * (fool_b + self.exponent * cycle_a)
         terms = {
             "loss": value,
@@ -234,7 +234,7 @@ class CycleGAN(Model):
         }
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
-    def half(
+    def translation(
         self, code: Batch, made: Sample, discriminator: nn.Module, recogniser: Translator
     ) -> tuple[Tensor, Tensor]:
         """-E log D(made) and -E log p(code|made), as of an InfoGAN: () each, in nats."""

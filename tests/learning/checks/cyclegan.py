@@ -31,19 +31,19 @@ def has_no_cycle(model: Model) -> None:
 def has_no_adversary(model: Model) -> None:
     """Two autoencoders, whose codes may be anything."""
     assert isinstance(model, CycleGAN)
-    intact = model.half
+    intact = model.translation
 
     def half(*given: Any) -> tuple[Tensor, Tensor]:
         adversarial, cycle = intact(*given)
         return 0.0 * adversarial, cycle
 
-    model.half = half  # type: ignore[method-assign]
+    model.translation = half  # type: ignore[method-assign]
 
 
 def helps_the_discriminators(model: Model) -> None:
     """The translators descend -log(1 - D): the labels are not reversed."""
     assert isinstance(model, CycleGAN)
-    intact = model.half
+    intact = model.translation
 
     def half(
         code: Batch, made: Sample, discriminator: Any, recogniser: Translator
@@ -51,19 +51,19 @@ def helps_the_discriminators(model: Model) -> None:
         _, cycle = intact(code, made, discriminator, recogniser)
         return expect(F.softplus(discriminator(made.value)), made.weight), cycle
 
-    model.half = half  # type: ignore[method-assign]
+    model.translation = half  # type: ignore[method-assign]
 
 
 def translates_twice_the_same_way(model: Model) -> None:
     """The cycle is closed by the same translator: z against G(G(z))."""
     assert isinstance(model, CycleGAN)
-    intact = model.half
+    intact = model.translation
 
     def half(code: Batch, made: Sample, discriminator: Any, recogniser: Translator) -> Any:
         other = model.to_a if recogniser is model.to_b else model.to_b
         return intact(code, made, discriminator, other)
 
-    model.half = half  # type: ignore[method-assign]
+    model.translation = half  # type: ignore[method-assign]
 
 
 CHECK = LearningCheck(
