@@ -46,13 +46,16 @@ for name in NAMES:
 """.replace("STEPS", str(STEPS))
 
 
-def torchrun(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
+def torchrun(
+    script: Path, *arguments: str | Path, **variables: str
+) -> subprocess.CompletedProcess:
     return subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone",
             "--nproc-per-node", "2", str(script), *map(str, arguments),
         ],
-        capture_output=True, text=True, check=False, timeout=300, env=ENVIRONMENT,
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**ENVIRONMENT, **variables},
     )  # fmt: skip
 
 
@@ -81,7 +84,9 @@ def test_two_processes_give_the_parameters_of_one(name, trained):
     for key, value in wanted.items():  # parameters, Adam, running averages, random numbers
         gap = (found[key].double() - value.double()).abs().max().item()
         scale = max(1.0, value.double().abs().max().item())
-        assert gap < 1e-9 * scale, f"{key} differs by {gap}"
+        # Adam divides by the size of a gradient, so the rounding of a tiny one (1e-17) grows:
+        # most where an adversary takes many updates a step. A missing mean leaves 1e-3.
+        assert gap < 1e-8 * scale, f"{key} differs by {gap}"
     # Both processes ended with the same bits.
     ends = [line.split()[1] for line in said.splitlines() if line.split()[0] == name]
     assert len(ends) == 2
@@ -134,13 +139,13 @@ sys.exit(main(given))
         ("--steps 9", "(steps is 4 in process 0 and 9 in process 1)"),
     ],
 )
-def test_processes_of_different_runs_are_one_sentence(change, words, tmp_path, monkeypatch):
+def test_processes_of_different_runs_are_one_sentence(change, words, tmp_path):
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
-    monkeypatch.setenv("CHANGE", change)
     done = torchrun(
         script, "train", "gan", "--data", "ring", "--batch-size", "16", "--device", "cpu",
         "--quiet", "--seed", "0", "--steps", "4", "--out", tmp_path / "run",
+        CHANGE=change,
     )  # fmt: skip
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("unigen:")]
@@ -150,13 +155,13 @@ def test_processes_of_different_runs_are_one_sentence(change, words, tmp_path, m
     assert not (tmp_path / "run" / checkpoints.FILE).exists()
 
 
-def test_the_command_under_torchrun_writes_once(tmp_path, monkeypatch):
+def test_the_command_under_torchrun_writes_once(tmp_path):
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
-    monkeypatch.setenv("CHANGE", "--seed 0")
     done = torchrun(
         script, "train", "gan", "--data", "ring", "--batch-size", "16", "--device", "cpu",
         "--quiet", "--seed", "0", "--steps", "4", "--out", tmp_path / "run",
+        CHANGE="--seed 0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("parameters  sha256") == 1

@@ -48,7 +48,6 @@ def record(check: LearningCheck) -> dict[str, Any]:
         "options": dict(check.options),
         "steps": check.steps,
         "batch_size": check.batch_size,
-        "threshold": check.threshold,
         "higher_is_better": check.higher_is_better,
         "seeds": list(SEEDS),
         "values": values,
@@ -87,7 +86,7 @@ def best_mutant(found: dict[str, Any]) -> tuple[str, float]:
     return name, sign * best(found["mutants"][name])
 
 
-def row(found: dict[str, Any]) -> str:
+def row(check: LearningCheck, found: dict[str, Any]) -> str:
     values = [v for v in found["values"] if v is not None]
     name, closest = best_mutant(found)
     model = found["model"] + (f" ({found['form']})" if found["form"] else "")
@@ -95,7 +94,7 @@ def row(found: dict[str, Any]) -> str:
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     return (
         f"| {model} | {found['metric']} | {statistics.mean(values):.4g} ± {spread:.2g} "
-        f"| {side} {found['threshold']:.4g} | {name}: {closest:.4g} "
+        f"| {side} {check.threshold:.4g} | {name}: {closest:.4g} "
         f"| {statistics.mean(found['seconds']):.1f} |"
     )
 
@@ -105,8 +104,12 @@ def table() -> str:
         "| Model | Metric | Mean ± sd | Threshold | Best mutant | Seconds |\n"
         "|---|---|---|---|---|---|"
     )
-    records = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
-    return "\n".join([head, *map(row, records)])
+    rows = (
+        row(check, json.loads((FOLDER / f"{key}.json").read_text()))
+        for key, check in all_checks().items()
+        if (FOLDER / f"{key}.json").exists()
+    )
+    return "\n".join([head, *rows])
 
 
 def main() -> None:
@@ -126,7 +129,7 @@ def main() -> None:
     for check in chosen:
         found = record(check)
         (FOLDER / f"{check.key}.json").write_text(json.dumps(found, indent=2) + "\n")
-        print(row(found), flush=True)
+        print(row(check, found), flush=True)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ class SequenceHelmholtz(Model):
         Factor(r"p_\theta(\mathbf{h})", "h", (), "generative", "generative"),
         Factor(
             r"p_\theta(x_{1:T}\mid\mathbf{h})="
-            r"\textstyle\prod_t p_\theta(x_t\mid x_{<t},\mathbf{h})",
+            r"\prod_t p_\theta(x_t\mid x_{<t},\mathbf{h})",
             "x",
             ("h",),
             "generative",

@@ -61,38 +61,39 @@ def shuffles_known_labels(model: Model) -> None:
     model.labelled = labelled  # type: ignore[method-assign]
 
 
-MUTANTS = {
-    "unlabelled images left out": leaves_unlabelled_out,
-    "classification term missing": leaves_the_classification_term_out,
-    "mean over classes": averages_classes,
-    "labels shuffled": shuffles_known_labels,
-}
-
 CHECKS = (
     LearningCheck(
         model="svae",
         form="digits",
         metric="share of test images of mnist-mini with a wrong class, 100 labels",
         measure=test_error,
-        threshold=0.24,
+        threshold=0.33,
         higher_is_better=False,
-        steps=400,
+        steps=250,
         data="mnist-mini+100",
         batch_size=16,
         lr=3e-3,
-        mutants=MUTANTS,
+        mutants={
+            "classification term missing": leaves_the_classification_term_out,
+            "labels shuffled": shuffles_known_labels,
+        },
     ),
     LearningCheck(
         model="svae",
         form="moons",
         metric="share of test points of two moons with a wrong class, 10 labels",
         measure=error_on_moons,
-        threshold=0.18,
+        threshold=0.185,
         higher_is_better=False,
-        steps=800,
+        steps=500,
         data="moons+10",
-        options={"latent": 2, "likelihood": "gaussian"},
-        lr=2e-3,
-        mutants=MUTANTS,
+        options={"latent": 2, "likelihood": "gaussian", "alpha": 1.0, "rho": 0.1},
+        lr=3e-3,
+        mutants={
+            "unlabelled points left out": leaves_unlabelled_out,
+            "classification term missing": leaves_the_classification_term_out,
+            "mean over classes": averages_classes,
+            "labels shuffled": shuffles_known_labels,
+        },
     ),
 )
