@@ -46,9 +46,7 @@ for name in NAMES:
 """.replace("STEPS", str(STEPS))
 
 
-def torchrun(
-    script: Path, *arguments: str | Path, **variables: str
-) -> subprocess.CompletedProcess:
+def torchrun(script: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone",

@@ -279,8 +279,11 @@ def test_gaussians_in_closed_form(name):
     precision = 2 / p.variance - 1 / q.variance
     shift = 2 * p.loc / p.variance - q.loc / q.variance
     constant = 2 * p.loc.square() / p.variance - q.loc.square() / q.variance
-    second = q.scale / p.variance * precision.rsqrt() * torch.exp(
-        (shift.square() / precision - constant) / 2
+    second = (
+        q.scale
+        / p.variance
+        * precision.rsqrt()
+        * torch.exp((shift.square() / precision - constant) / 2)
     )
     wanted = {
         "kl": kl_divergence(p, q),

@@ -51,7 +51,8 @@ def test_the_package_alone_needs_little():
         "ipywidgets",
         "tqdm",
         "safetensors",
-        "torchmetrics", "cloudpickle",
+        "torchmetrics",
+        "cloudpickle",
     }
 
 

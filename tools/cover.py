@@ -1,6 +1,6 @@
 """Take the picture of the book that the README shows, from the built pages.
 
-    python tools/cover.py        what `make cover` runs
+python tools/cover.py        what `make cover` runs
 """
 
 from __future__ import annotations

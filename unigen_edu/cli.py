@@ -104,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="an option of the model, such as k=5 or latent=32; may be repeated",
     )
     train.add_argument("--device", **device)
-    train.add_argument(
-        "--compile", action="store_true", help="let torch.compile fuse the networks"
-    )
+    train.add_argument("--compile", action="store_true", help="let torch.compile fuse the networks")
     train.add_argument(
         "--precision", default="float32", help=f"float32, or bf16 for matrix products{default}"
     )
@@ -149,9 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 
     grade = command("grade", _grade, "Grade an exercise notebook, or every one in a folder.")
     grade.add_argument("path", type=Path, help="notebook or folder of notebooks")
-    grade.add_argument(
-        "--out", type=Path, help="CSV to write (default: grades.csv in the folder)"
-    )
+    grade.add_argument("--out", type=Path, help="CSV to write (default: grades.csv in the folder)")
 
     command("doctor", _doctor, "Report versions, devices, data and what is missing.")
     return parser

@@ -505,9 +505,7 @@ def _load_partly_labelled(
     if base.labels is None or base.num_classes is None:
         raise UnigenError(f"'{base_name}' has no labels of which {count} could be kept.")
     if split == "test":
-        return Dataset(
-            base.x, base.labels, name=name, split=split, num_classes=base.num_classes
-        )
+        return Dataset(base.x, base.labels, name=name, split=split, num_classes=base.num_classes)
     each, rest = divmod(count, base.num_classes)
     fewest = int(torch.bincount(base.labels, minlength=base.num_classes).min())
     if rest or not 1 <= each <= fewest:

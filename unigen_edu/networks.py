@@ -264,8 +264,7 @@ class Encoder(nn.Module):
         return DiagonalNormal(mean, log_var)
 
     def for_each_class(self, x: Tensor) -> DiagonalNormal:
-        """q(.|x, c) for all c, in one pass: x (B, *shape) -> mean, log-var (classes, B, latent).
-        """
+        """q(.|x, c) for all c, in one pass: x (B, *shape) -> mean, log-var (classes, B, latent)."""
         heads = self.body(x).unflatten(-1, (self.classes or 1, -1)).movedim(1, 0)
         mean, log_var = heads.chunk(2, -1)
         return DiagonalNormal(mean, log_var)

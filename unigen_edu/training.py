@@ -739,9 +739,7 @@ def _state(
     return {**state, **_rng_state(device)}
 
 
-def restore_tensors(
-    run: Run, model: Model, steps: int
-) -> tuple[dict[str, Tensor], int, History]:
+def restore_tensors(run: Run, model: Model, steps: int) -> tuple[dict[str, Tensor], int, History]:
     """Put the parameters of the checkpoint of `run` into `model`.
 
     Returns:

@@ -95,9 +95,7 @@ def slider_figure(
     return HTML(_page([picture(i) for i in range(len(positions))], words, alts, name, label, start))
 
 
-def _check(
-    positions: list[float], name: str, label: str, alt: str, initial: float | None
-) -> None:
+def _check(positions: list[float], name: str, label: str, alt: str, initial: float | None) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise UnigenError(f"The name '{name}' must be lower-case letters, digits and hyphens.")
     if not 2 <= len(positions) <= _MOST_FRAMES or len(set(positions)) != len(positions):

@@ -163,8 +163,7 @@ def test_with_one_class_it_is_the_aavae(phase):
     plain.decoder = TableDecoder(world.theta0)
     plain.discriminator = TableDiscriminator(world.phi0)
     found, wanted = (
-        m.loss(phase, b)
-        for m, b in ((model, batch), (plain, Batch(batch.x, weight=world.p_data)))
+        m.loss(phase, b) for m, b in ((model, batch), (plain, Batch(batch.x, weight=world.p_data)))
     )
     assert gap(found.value, wanted.value) < TOLERANCE
     for part in {"discriminator": ["discriminator"], "variational": ["encoder", "decoder"]}[phase]:

@@ -67,9 +67,9 @@ def test_the_discriminator_phase_rests_at_the_true_posterior_of_the_pair(world):
 def test_with_the_pairs_broken_up_the_discriminator_learns_another_posterior(world):
     """The product of the marginals has the same images and the same codes, and another law."""
     model, batch = in_world(world)
-    found = torch.autograd.grad(
-        model.discriminator_loss(batch).value, model.discriminator.logits
-    )[0].flatten()
+    found = torch.autograd.grad(model.discriminator_loss(batch).value, model.discriminator.logits)[
+        0
+    ].flatten()
     gan = world.as_gan()
     shuffled_inferred = world.inferred().sum(1)[:, None] * world.inferred().sum(0)
     shuffled_generated = world.generated().sum(1)[:, None] * world.generated().sum(0)

@@ -117,6 +117,7 @@ def test_without_the_cycle_it_is_two_gans_with_codes_that_nobody_reads(seed):
     model, batch = on_tables(world)
     for of, half, at in (("to_a", world.half_a(), world.g0), ("to_b", world.half_b(), world.f0)):
         found = gradient_of_phase(model, "translators", batch, of)
+
         # The law of translations alone: G(x|z) matters through p(x|y=0) only.
         def of_marginals(logits, half=half):
             marginal = (half.p_z_given_y[0][:, None] * logits.softmax(-1)).sum(0)

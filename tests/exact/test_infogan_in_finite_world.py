@@ -140,9 +140,7 @@ def test_the_code_phase_bounds_the_information(seed):
 def test_the_discriminator_phase_is_the_gans(seed):
     world = CodeWorld.random(seed)
     model, batch = in_world(world)
-    gan = GANWorld.from_tables(
-        world.p_data, world.p_x_given_y()[0], D=torch.sigmoid(world.phi0)
-    )
+    gan = GANWorld.from_tables(world.p_data, world.p_x_given_y()[0], D=torch.sigmoid(world.phi0))
     found = phase_gradient(model, "discriminator", batch, "discriminator")
     assert gap(found, gradient(gan.discriminator_gap, world.phi0)) < TOLERANCE
     assert found.abs().max() > 1e-3

@@ -67,9 +67,7 @@ def generator_step(model: IWCGAN, batch: Batch) -> tuple[Loss, Tensor]:
     return loss, torch.autograd.grad(loss.value, parameter)[0]
 
 
-def noise_iwcgan(
-    worlds: tuple[FiniteNoiseWorld, ...], p_c: Tensor, k: int
-) -> tuple[IWCGAN, Batch]:
+def noise_iwcgan(worlds: tuple[FiniteNoiseWorld, ...], p_c: Tensor, k: int) -> tuple[IWCGAN, Batch]:
     model = IWCGAN(shape=(2,), latent=1, k=k, classes=len(worlds))
     model.generator = ConditionalNoiseGenerator(worlds, p_c)
     model.discriminator = ConditionalNoiseDiscriminator(worlds)

@@ -130,9 +130,7 @@ def test_without_the_score_there_is_no_gradient():
     model, _ = table_model(random_world(0))
     x, weight = model.generator.sample(0)
     cost = F.softplus(-model.discriminator(x))
-    (found,) = torch.autograd.grad(
-        (weight * cost).sum(), model.generator.logits, allow_unused=True
-    )
+    (found,) = torch.autograd.grad((weight * cost).sum(), model.generator.logits, allow_unused=True)
     assert found is None
 
 

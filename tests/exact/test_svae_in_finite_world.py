@@ -97,7 +97,7 @@ def test_the_bound_is_the_evidence_at_the_true_posteriors(seed):
     # With the true q(z|x, c) the best classifier is the posterior of the class, and no other.
     only_codes = dataclasses.replace(world, eta0=world.p_z_given_xc().log())
     at_posterior = gradient(
-        lambda psi: (only_codes.p_data @ only_codes.unlabelled_bound(psi=psi)),
+        lambda psi: only_codes.p_data @ only_codes.unlabelled_bound(psi=psi),
         world.p_c_given_x().log(),
     )
     assert at_posterior.abs().max() < TOLERANCE

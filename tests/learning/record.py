@@ -1,7 +1,7 @@
 """Run learning checks over all seeds and mutants, and keep what came out in results/learning/.
 
-    python -m tests.learning.record [CHECK ...]      all of them, or those named
-    python -m tests.learning.record --table          print the recorded table
+python -m tests.learning.record [CHECK ...]      all of them, or those named
+python -m tests.learning.record --table          print the recorded table
 """
 
 from __future__ import annotations

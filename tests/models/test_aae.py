@@ -273,9 +273,11 @@ def test_the_config_builds_the_same_model(small):
 def test_a_step_of_training_moves_every_network(shape, options, posterior):
     g = torch.Generator().manual_seed(0)
     points = len(shape) == 1
-    x = torch.randn(8, *shape, generator=g) if points else torch.randint(
-        0, 256, (8, *shape), generator=g
-    ).to(torch.uint8)
+    x = (
+        torch.randn(8, *shape, generator=g)
+        if points
+        else torch.randint(0, 256, (8, *shape), generator=g).to(torch.uint8)
+    )
     model = models.create("aae", shape=shape, latent=2, posterior=posterior, **options)
     before = {n: p.clone() for n, p in model.named_parameters()}
     fit(model, Dataset(x), steps=1, batch_size=8, device="cpu", progress=False)

@@ -225,8 +225,8 @@ def test_told_it_trains_as_half_a_vae_does(digits, small):
 def _with_noise(forward, noise: Tensor):
     def encode(x: Tensor):
         q = forward(x)
-        q.sample = lambda k=1: type(q).sample(q, k)._replace(
-            value=q.mean + torch.exp(0.5 * q.log_var) * noise
+        q.sample = lambda k=1: (
+            type(q).sample(q, k)._replace(value=q.mean + torch.exp(0.5 * q.log_var) * noise)
         )
         return q
 

@@ -155,8 +155,12 @@ def test_training_needs_labels_that_are_classes(digits, small):
     without = Dataset(digits.x, name="bare")
     with pytest.raises(UnigenError, match=r"'cgan' needs labels, such as .* which 'bare' does not"):
         fit(small("cgan"), without, steps=1, batch_size=4, progress=False)
-    with pytest.raises(UnigenError, match=re.escape("labels from 0 to 20, but the model was built "
-                                                    "for 10 classes: build it with classes=21.")):
+    with pytest.raises(
+        UnigenError,
+        match=re.escape(
+            "labels from 0 to 20, but the model was built for 10 classes: build it with classes=21."
+        ),
+    ):
         fit(small("cgan"), digits, steps=1, batch_size=4, progress=False)
     fit(small("cgan", classes=21), digits, steps=2, batch_size=4, device="cpu", progress=False)
     with pytest.raises(UnigenError, match="no label was given"):

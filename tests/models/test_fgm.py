@@ -46,9 +46,7 @@ def linear_fgm(divergence: str = "js", a: float = A, c: float = C) -> FGM:
         model.decoder.body.bias.fill_(B)
         model.decoder.log_var.fill_(2 * math.log(NOISE))
         model.encoder.body.weight.copy_(torch.tensor([[a], [0.0]], dtype=torch.float64))
-        model.encoder.body.bias.copy_(
-            torch.tensor([c, 2 * math.log(SPREAD)], dtype=torch.float64)
-        )
+        model.encoder.body.bias.copy_(torch.tensor([c, 2 * math.log(SPREAD)], dtype=torch.float64))
     model.density = ExactDensity(lambda x: Normal(double(M), double(S)).log_prob(x[:, 0]))
     return model
 

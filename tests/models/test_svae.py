@@ -169,9 +169,7 @@ def test_it_learns_to_tell_two_blobs_apart_from_two_labels():
     x = centre[label] + 0.5 * torch.randn(1000, 2)
     known = Dataset(torch.tensor([[-1.8, 1.0], [0.9, -1.0]]), torch.tensor([0, 1]), num_classes=2)
     data = Dataset(x, name="blobs", num_classes=2, other=known)
-    model = models.create(
-        "svae", shape=(2,), latent=1, likelihood="gaussian", classes=2, alpha=5.0
-    )
+    model = models.create("svae", shape=(2,), latent=1, likelihood="gaussian", classes=2, alpha=5.0)
     fit(model, data, steps=100, batch_size=100, lr=1e-2, device="cpu", progress=False)
     found = model.own_metrics(Dataset(x, label))
     assert found["test_error"] < 0.01

@@ -108,9 +108,7 @@ class AAESemi(AAE):
         AAE.variables[2],
     )
     factors: ClassVar[tuple[Factor, ...]] = (
-        Factor(
-            r"p_\theta(\mathbf{z}\mid\mathbf{x},y)", "z", ("x", "y"), "generative", "encoder"
-        ),
+        Factor(r"p_\theta(\mathbf{z}\mid\mathbf{x},y)", "z", ("x", "y"), "generative", "encoder"),
         Factor(r"p_\theta(c\mid\mathbf{x},y)", "c", ("x", "y"), "generative", "encoder"),
         Factor(r"q_\eta(\mathbf{x}\mid\mathbf{z},c)", "x", ("z", "c"), "inference", "decoder"),
         AAE.factors[2],

@@ -133,9 +133,7 @@ class ALI(Model):
         ),
     )
 
-    def __init__(
-        self, shape: Sequence[int] = (1, 28, 28), network: str = "mlp", latent: int = 32
-    ):
+    def __init__(self, shape: Sequence[int] = (1, 28, 28), network: str = "mlp", latent: int = 32):
         check_count("latent", latent, "it counts the coordinates of a code")
         super().__init__(shape=tuple(shape), network=network, latent=latent)
         self.encoder = Encoder(network, shape, latent)

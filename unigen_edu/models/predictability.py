@@ -149,9 +149,7 @@ class PredictabilityMinimisation(Model):
             "generative",
             "decoder",
         ),
-        Factor(
-            r"q_\phi(c_i\mid\mathbf{c}_{-i})", "unit", ("others",), "adversarial", "predictor"
-        ),
+        Factor(r"q_\phi(c_i\mid\mathbf{c}_{-i})", "unit", ("others",), "adversarial", "predictor"),
     )
     phases: ClassVar[tuple[Phase, ...]] = (
         Phase(

@@ -102,9 +102,7 @@ def expect_path(value: Tensor, x_r: Sample, z: Sample, batch: Batch) -> Tensor:
 
 def constant(sample: Sample) -> Sample:
     """The same draws, or states and probabilities, as numbers through which no gradient flows."""
-    return Sample(
-        sample.value.detach(), None if sample.weight is None else sample.weight.detach()
-    )
+    return Sample(sample.value.detach(), None if sample.weight is None else sample.weight.detach())
 
 
 class VAEGAN(Model):

@@ -71,8 +71,10 @@ CHECKS = (
         measure=class_of_samples,
         threshold=0.4,
         higher_is_better=True,
-        mutants={"labels shuffled": shuffles_labels, "label not given to the decoder":
-                 decoder_is_not_told},
+        mutants={
+            "labels shuffled": shuffles_labels,
+            "label not given to the decoder": decoder_is_not_told,
+        },
         **TRAINED,
     ),
 )
