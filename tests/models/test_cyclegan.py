@@ -145,7 +145,7 @@ def test_a_recogniser_is_a_laplace_distribution(task):
 
 @pytest.mark.parametrize("exponent", [0.2, 5.0])
 def test_the_weight_of_the_cycle_is_one_over_the_scale_of_a_laplace(exponent, task):
-    """lambda log Laplace(1) and log Laplace(1/lambda) differ by a constant: one field of gradients."""
+    """lambda log Laplace(1) and log Laplace(1/lambda) differ by a constant: same gradients."""
     model, x, z = points(), task.x, task.other.x
     (weight, *_) = model.to_a.parameters()
     powered = exponent * model.to_a.log_prob(x, z).mean()
