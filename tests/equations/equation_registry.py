@@ -1,7 +1,8 @@
 """Which equations the book states, which of them are checked, and what the checks measured.
 
 Three lists have to agree: the labels `$$ ... $$ (eq-...)` in the pages, the labels that tests name
-with `@pytest.mark.equation(...)`, and the labels that `definitions.toml` calls definitions.
+with `@pytest.mark.equation(...)`, and the labels that a file
+of `definitions/` calls definitions.
 `problems` says in one sentence each where they do not.
 """
 
@@ -62,8 +63,13 @@ def labels_in_book(book: Path = BOOK) -> dict[str, list[str]]:
 
 def definitions(folder: Path = CHECKS) -> dict[str, str]:
     """The labels of definitions, with the reason why nothing about them can be checked."""
-    path = folder / "definitions.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, str] = {}
+    for path in sorted((folder / "definitions").glob("*.toml")):  # one file for each chapter
+        of_chapter = tomllib.loads(path.read_text(encoding="utf-8"))
+        if twice := sorted(found.keys() & of_chapter.keys()):
+            raise ValueError(f"{twice[0]} is defined twice, the second time in {path.name}")
+        found |= of_chapter
+    return found
 
 
 def labels_in_checks(folder: Path = CHECKS) -> dict[str, list[str]]:
@@ -113,7 +119,7 @@ def problems(
         if label not in in_checks and label not in defined:
             found.append(
                 f"{label} ({where[0]}) has no check: mark one with "
-                f'@pytest.mark.equation("{label}"), or say in definitions.toml what it defines.'
+                f'@pytest.mark.equation("{label}"), or say in definitions/ what it defines.'
             )
     for label, tests in sorted(in_checks.items()):
         if label not in in_book:
@@ -122,9 +128,9 @@ def problems(
             found.append(f"{label} is both checked and called a definition: keep one.")
     for label, reason in sorted(defined.items()):
         if label not in in_book:
-            found.append(f"{label} is in definitions.toml, but no page states it.")
+            found.append(f"{label} is in definitions/, but no page states it.")
         if not isinstance(reason, str) or len(reason.strip()) < 10 or "\n" in reason:
-            found.append(f"{label} in definitions.toml needs a reason of one line.")
+            found.append(f"{label} in definitions/ needs a reason of one line.")
     return found
 
 

@@ -75,7 +75,7 @@ def test_agreement_has_no_problems(book: Path):
         (
             {"eq-demo-first": ["t"], "eq-demo-second": ["t"]},
             {"eq-demo-gone": "defines a letter that is gone"},
-            "eq-demo-gone is in definitions.toml, but no page states it",
+            "eq-demo-gone is in definitions/, but no page states it",
         ),
         (
             {"eq-demo-first": ["t"], "eq-demo-second": ["t"]},

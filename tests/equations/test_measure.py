@@ -34,7 +34,10 @@ def run(tmp_path: Path):
     folder.mkdir(parents=True)
     for name in ("conftest.py", "equation_registry.py"):
         (folder / name).write_text((registry.CHECKS / name).read_text(encoding="utf-8"))
-    (folder / "definitions.toml").write_text('eq-demo-third = "defines a third letter"\n')
+    (folder / "definitions").mkdir()
+    (folder / "definitions" / "demo.toml").write_text(
+        'eq-demo-third = "defines a third letter"\n'
+    )
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\npythonpath = tests/equations\naddopts = --import-mode=importlib\n"
         "markers =\n    equation(*labels): demo\n"
