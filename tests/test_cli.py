@@ -328,3 +328,36 @@ def test_an_interrupt_elsewhere_is_one_line(run, monkeypatch):
     monkeypatch.setattr("unigen_edu.data.load", interrupt)
     status, out, err = run("train", "gan")
     assert (status, out, err) == (130, "", "unigen: stopped\n")
+
+
+# ---- many seeds ----------------------------------------------------------------------------------
+
+
+def test_several_seeds_are_the_runs_one_by_one(run):
+    status, out, err = run("train", "gan", *SMALL, "--steps", "3", "--seed", "5", "--seeds", "2")
+    assert (status, err) == (0, "")
+    sums = re.findall(r"^seed (\d+)  sha256 ([0-9a-f]{64})$", out, re.MULTILINE)
+    assert [seed for seed, _ in sums] == ["5", "6"]
+    for seed, found in sums:
+        alone = run("train", "gan", *SMALL, "--steps", "3", "--seed", seed, "--out", f"a{seed}")
+        assert checksum(alone[1]) == found
+        folder = Path("runs/gan-ring") / f"seed{seed}"
+        files = {path.name for path in folder.iterdir()}
+        assert files == {"checkpoint.safetensors", "history.json", "samples.png"}
+    # The mean and the spread are those of the two histories.
+    ends = [
+        json.loads((Path("runs/gan-ring") / f"seed{seed}" / "history.json").read_text())
+        for seed in (5, 6)
+    ]
+    a, b = (end["terms"]["generator/loss"][-1] for end in ends)
+    assert f"{(a + b) / 2:.4f} ± {abs(a - b) / 2**0.5:.4f}" in out
+
+
+@pytest.mark.parametrize("extra", [("--compile",), ("--precision", "bf16")])
+def test_several_seeds_go_without_what_they_cannot_have(run, extra):
+    status, _, err = run("train", "gan", *SMALL, "--steps", "3", "--seeds", "2", *extra)
+    assert status == 2
+    assert "train the seeds one by one" in err
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+    assert run("train", "gan", *SMALL, "--seeds", "0")[2].startswith("unigen: --seeds is 0")

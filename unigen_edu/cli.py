@@ -271,7 +271,9 @@ def _train_seeds(
     seeds = range(given.seed, given.seed + given.seeds)
     runs = fit_seeds(given.model, train_set, seeds=seeds, options=options, out=out, **settings)
     for run in runs:
-        (out / f"seed{run.seed}" / "history.json").write_text(run.history.to_json())
+        folder = out / f"seed{run.seed}"
+        (folder / "history.json").write_text(run.history.to_json())
+        _write_samples(run.model, folder, None, n=64, seed=given.seed, data_name=train_set.name)
     print(f"{given.steps} steps for each of {given.seeds} seeds on {runs[0].history.device}")
     for term in runs[0].history.terms:
         last = [run.history.terms[term][-1] for run in runs]
@@ -285,14 +287,14 @@ def _train_seeds(
 def _write_samples(
     model: Model, folder: Path, path: Path | None, n: int, seed: int, data_name: str
 ) -> Path | None:
-    """Draws as a picture, sequences as lines of text; None if the model has no sampler."""
+    """Draws as a picture, sequences as lines of text; None if the model has nothing to show."""
     import torch
 
     from unigen_edu import data
     from unigen_edu.checkpoints import prepare_folder
     from unigen_edu.declarations import Model
 
-    if type(model).sample is Model.sample:
+    if type(model).sample is Model.sample and type(model).picture is Model.picture:
         return None
     of_tokens = "sequence" in model.needs
     path = path or folder / ("samples.txt" if of_tokens else "samples.png")
@@ -303,7 +305,7 @@ def _write_samples(
     prepare_folder(path.parent)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        x = model.cpu().sample(n)
+        x = model.cpu().picture(data.load(data_name, "test"), n)
     if of_tokens:
         lines = data.load(data_name, "train").text(x)
         path.write_text("".join(f"{line}\n" for line in lines))
@@ -341,7 +343,7 @@ def _sample(given: argparse.Namespace) -> int:
     name = _data_of(run)
     path = _write_samples(model, folder, given.out, n=given.n, seed=given.seed, data_name=name)
     if path is None:
-        raise UnigenError(f"The model '{model.name}' has no sampler: there is nothing to draw.")
+        raise UnigenError(f"The model '{model.name}' has nothing to draw.")
     print(path)
     return SUCCESS
 

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from unigen_edu.errors import UnigenError
+
+if TYPE_CHECKING:  # data.py is not needed to declare a model
+    from unigen_edu.data import Dataset
 
 T = TypeVar("T")
 
@@ -167,6 +170,14 @@ class Model(nn.Module):
     def sample(self, n: int) -> Tensor:
         """`n` draws from the generative model: (n, *shape), without gradient."""
         raise UnigenError(f"The model '{self.name}' has no sampler.")
+
+    def picture(self, test_set: Dataset, n: int) -> Tensor:
+        """What `unigen sample` draws, (about n, *shape): draws from the model.
+
+        A model that makes nothing from noise shows what it makes of images of `test_set`, its
+        own two domains if it needs two.
+        """
+        return self.sample(n)
 
     @property
     def device(self) -> torch.device:

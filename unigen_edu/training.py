@@ -322,9 +322,8 @@ def prepare(
         "lr": lr,
         "betas": list(betas),
         "log_every": log_every,
+        "precision": precision,
     }
-    if precision != "float32":
-        about["precision"] = precision
     return Run(data.to(target), target, batch_size, lr, betas, path, about)
 
 

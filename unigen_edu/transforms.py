@@ -39,10 +39,11 @@ def slanted(x: Tensor, seed: int = 0) -> Tensor:
 
 
 def coloured(x: Tensor, seed: int = 0) -> Tensor:
-    """The image as a difference from a smooth ground of random colours: |ground - x|.
+    """The image as a difference from a smooth, dark ground of random colours: |ground - x|.
 
-    In the manner of MNIST-M, whose grounds are cut from photographs; these are 4x4 random colours,
-    enlarged bilinearly. The shape of the digit is kept, its colour and polarity are not.
+    In the manner of MNIST-M, whose grounds are cut from photographs; these are 4x4 random colours
+    of at most half the brightness, enlarged bilinearly. The digit stays brighter than its ground,
+    but neither its colour nor that of the ground says anything about its class.
 
     Args:
         x: bytes (N, 1, H, W).
@@ -60,7 +61,7 @@ def coloured(x: Tensor, seed: int = 0) -> Tensor:
             "choose a grey data set."
         )
     generator = torch.Generator().manual_seed(seed)
-    corners = torch.randint(0, 256, (len(x), 3, 4, 4), generator=generator, dtype=torch.uint8)
+    corners = torch.randint(0, 128, (len(x), 3, 4, 4), generator=generator, dtype=torch.uint8)
     ground = F.interpolate(corners.float(), size=x.shape[2:], mode="bilinear", align_corners=True)
     return (ground - x.float()).abs().round().to(torch.uint8)
 

@@ -340,3 +340,15 @@ def test_a_batch_must_bring_what_the_task_needs(form):
 def test_there_is_nothing_to_sample():
     with pytest.raises(UnigenError, match="no sampler"):
         ADA(shape=(2,)).sample(3)
+
+
+def test_the_picture_is_of_target_images_in_the_order_of_their_labels():
+    pairs = data.load("mnist-mini+mnist-mini/slanted", "test").subset(range(30))
+    model = models.create("ada").eval()
+    x = model.picture(pairs, 12)
+    assert x.shape == (12, 1, 28, 28)
+    read = model.predict(x)
+    assert (read.diff() >= 0).all()
+    assert len(read.unique()) > 1
+    target = pairs.other.images().flatten(1)
+    assert (torch.cdist(x.flatten(1), target).min(1).values < 1e-2).all()

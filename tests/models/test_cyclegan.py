@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Laplace
 from torch.nn import functional as F
 
-from unigen_edu import models
+from unigen_edu import data, models
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Batch
 from unigen_edu.errors import UnigenError
@@ -309,3 +309,17 @@ def test_there_is_nothing_to_sample():
 def test_every_network_is_moved_by_one_phase():
     moved = list(itertools.chain.from_iterable(phase.moves for phase in CycleGAN.phases))
     assert sorted(moved) == sorted(name for name, _ in points().named_children())
+
+
+def test_the_picture_shows_each_image_beside_its_translation():
+    pairs = data.load("mnist-mini+mnist-mini/inverted", "test").subset(range(40))
+    model = models.create("cyclegan").eval()
+    torch.manual_seed(0)
+    x, z_made, z, x_made = model.picture(pairs, 12).unflatten(0, (3, 4)).movedim(1, 0)
+    known = pairs.images().flatten(1), pairs.other.images().flatten(1)
+    for shown, domain in zip((x, z), known, strict=True):  # images of the test set, in its order
+        assert (torch.cdist(shown.flatten(1), domain).min(1).values < 1e-2).all()
+    assert torch.allclose(z_made, model.to_b(x))
+    assert torch.allclose(x_made, model.to_a(z))
+    with pytest.raises(UnigenError, match="a test set of two domains"):
+        model.picture(data.load("mnist-mini", "test"), 12)

@@ -223,6 +223,13 @@ class ADA(Model):
         return self.classifier(self.target_features(x)).argmax(-1)
 
     @torch.no_grad()
+    def picture(self, test_set: Dataset, n: int) -> Tensor:
+        """n images of the target, in the order of the labels that the model reads from them."""
+        target = test_set.other or test_set
+        x = target.images(torch.randperm(len(target))[:n])
+        return x[self.predict(x).argsort(stable=True)]
+
+    @torch.no_grad()
     def own_metrics(self, test_set: Dataset) -> dict[str, float]:
         """source_accuracy and target_accuracy, as far as the two domains of `test_set` have labels.
 

@@ -243,6 +243,18 @@ class CycleGAN(Model):
         return adversarial, cycle
 
     @torch.no_grad()
+    def picture(self, test_set: Dataset, n: int) -> Tensor:
+        """Fours of x, F(x), z, G(z), at most n images in all; points: translations into A alone."""
+        if test_set.other is None:
+            raise UnigenError("CycleGAN translates: it needs a test set of two domains.")
+        fours = max(1, min(n // 4, len(test_set), len(test_set.other)))
+        at = torch.randperm(min(len(test_set), len(test_set.other)))
+        if len(self.shape) == 1:
+            return self.to_a(test_set.other.images(at[:n]))
+        x, z = test_set.images(at[:fours]), test_set.other.images(at[-fours:])
+        return torch.stack([x, self.to_b(x), z, self.to_a(z)], 1).flatten(0, 1)
+
+    @torch.no_grad()
     def own_metrics(self, test_set: Dataset) -> dict[str, float]:
         """Mean absolute errors per coordinate, on a test set of two domains; {} for a single one.
 

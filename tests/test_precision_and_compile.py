@@ -1,0 +1,108 @@
+"""`compile` and `precision` change how the networks are computed, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from unigen_edu import checkpoints, models
+from unigen_edu.cli import main
+from unigen_edu.training import fit
+
+# torch's own compiler looks at the gradient of an output and is warned about it.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")
+
+SETTINGS = {"steps": 6, "batch_size": 8, "device": "cpu", "progress": False, "log_every": 2}
+
+
+def trained(name, digits, dtype=torch.float32, **settings):
+    model = models.create(name, seed=0, shape=digits.shape, latent=3).to(dtype)
+    return model, fit(model, digits, seed=0, **SETTINGS, **settings)
+
+
+def largest_gap(a: nn.Module, b: nn.Module) -> float:
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
+
+
+@pytest.fixture
+def captured(monkeypatch) -> list[str]:
+    """Compiled graphs run as they were captured, without a C++ compiler; their modules are kept."""
+    found: list[str] = []
+    real = nn.Module.compile
+
+    def compile_eagerly(module: nn.Module) -> None:
+        found.append(type(module).__name__)
+        real(module, backend="aot_eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    yield found
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["gan", "vae"])
+def test_compiled_networks_learn_the_same_parameters(name, digits, captured):
+    compiled, history = trained(name, digits, torch.float64, compile=True)
+    plain, wanted = trained(name, digits, torch.float64)
+    assert captured
+    assert largest_gap(compiled, plain) < 1e-9
+    for term, values in wanted.terms.items():
+        assert history.terms[term] == pytest.approx(values, abs=1e-9)
+    # Afterwards the model is an ordinary one again: same names, nothing left to compile.
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    assert all(module._compiled_call_impl is None for module in compiled.modules())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_the_compiler_of_this_machine_agrees():
+    points = models.create("vae", shape=(2,), latent=2, likelihood="gaussian").double()
+    other = models.create("vae", shape=(2,), latent=2, likelihood="gaussian").double()
+    other.load_state_dict(points.state_dict())
+    from unigen_edu import data
+
+    ring = data.load("ring", "train")
+    fit(points, ring, seed=0, **SETTINGS, compile=True)
+    fit(other, ring, seed=0, **SETTINGS)
+    assert largest_gap(points, other) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["gan", "vae"])
+def test_bf16_is_for_products_only(name, digits):
+    inside: set[torch.dtype] = set()
+    model = models.create(name, seed=0, shape=digits.shape, latent=3)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda m, given, made: inside.add(made.dtype))
+    history = fit(model, digits, seed=0, **SETTINGS | {"log_every": 1}, precision="bf16")
+    assert inside == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+    plain = models.create(name, seed=0, shape=digits.shape, latent=3)
+    wanted = fit(plain, digits, seed=0, **SETTINGS | {"log_every": 1})
+    first = f"{model.phases[0].name}/loss"  # before any update; later the runs part
+    assert history.terms[first][0] == pytest.approx(wanted.terms[first][0], rel=0.02)
+    assert history.terms[first][0] != wanted.terms[first][0]
+
+
+def test_a_run_in_bf16_is_not_continued_in_float32(tmp_path, digits):
+    trained("gan", digits, precision="bf16", out=tmp_path)
+    model = models.create("gan", seed=0, shape=digits.shape, latent=3)
+    with pytest.raises(ValueError, match="precision"):
+        fit(model, digits, seed=0, **SETTINGS | {"steps": 9}, out=tmp_path)
+
+
+def test_the_command_line_passes_both(tmp_path, monkeypatch, capsys, captured):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "gan", "--data", "ring", "--batch-size", "16", "--device", "cpu",
+               "--quiet", "--steps", "3"]  # fmt: skip
+    assert main([*command, "--compile", "--out", "compiled"]) == 0
+    assert captured
+    assert main([*command, "--precision", "bf16", "--out", "rounded"]) == 0
+    _, about = checkpoints.load(Path("rounded") / checkpoints.FILE)
+    assert about["precision"] == "bf16"
+    assert main([*command, "--precision", "half"]) == 2
+    assert "no precision 'half'" in capsys.readouterr().err
