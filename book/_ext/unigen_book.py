@@ -296,8 +296,10 @@ class FillEquationIndex(SphinxPostTransform):
 class UnificationTable(SphinxDirective):
     """`{unification-table}`: the models and what each phase of their training reduces.
 
-    Options: `models`, names separated by commas (default: all); `current`, the name of the model
-    that the chapter is about, which is highlighted.
+    Options: `current`, the name of the model that the chapter is about, or several: they come first
+    and are highlighted, and the models of earlier chapters follow, the latest first, so that the
+    table grows from chapter to chapter. `models`, names separated by commas, in their order: these
+    and no others (default without `current`: all).
     """
 
     has_content = False
@@ -312,20 +314,31 @@ class UnificationTable(SphinxDirective):
 
         for path in PACKAGE.glob("models/*.py"):
             self.env.note_dependency(str(path))
-        current = self.options.get("current")
-        chosen = self.options.get("models")
+        current = self.names("current")
+        chosen = self.names("models")
         try:
-            if chosen is None:
-                listed = models.names()
-            else:
-                listed = [name.strip() for name in chosen.split(",")]
-            if current is not None and current not in listed:
-                raise UnigenError(f"the current model '{current}' is not in the table.")
-            rows = [row for name in listed for row in self.rows(models.get(name), name == current)]
+            listed = chosen or (self.up_to(current) if current else models.names())
+            for name in current:
+                if name not in listed:
+                    raise UnigenError(f"the current model '{name}' is not in the table.")
+            rows = [row for name in listed for row in self.rows(models.get(name), name in current)]
         except UnigenError as error:
             raise self.error(str(error)) from error
         headings = ["Model", "Distributions", "Phase", "reduces"]
-        return [table(headings, rows, ["unification-table"], [20, 18, 18, 44])]
+        grown = ["grown"] if current else []
+        return [table(headings, rows, ["unification-table", *grown], [20, 18, 18, 44])]
+
+    def names(self, option: str) -> list[str]:
+        return [name.strip() for name in self.options.get(option, "").split(",") if name.strip()]
+
+    @staticmethod
+    def up_to(current: list[str]) -> list[str]:
+        """The current models, then those of the chapters before theirs, the latest first."""
+        from unigen_edu import models
+
+        chapter = max(models.get(name).chapter for name in current)
+        before = [name for name in models.names() if models.get(name).chapter < chapter]
+        return current + sorted(before, key=lambda n: models.get(n).chapter, reverse=True)
 
     def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
         """One row a phase; the cells of the model itself span them."""

@@ -217,3 +217,14 @@ def test_docstrings_keep_their_signs():
         "",
         r"end\_",
     ]
+
+
+def test_the_table_grows_from_chapter_to_chapter():
+    up_to = unigen_book.UnificationTable.up_to
+    at = {name: models.get(name).chapter for name in models.names()}
+    vae, gan, iwgan = up_to(["vae"]), up_to(["gan"]), up_to(["iwgan"])
+    assert (vae[0], gan[0], iwgan[0]) == ("vae", "gan", "iwgan")
+    assert set(vae) < set(gan) < set(iwgan) < set(models.names())
+    assert all(at[name] < at["iwgan"] for name in iwgan[1:])
+    assert [at[name] for name in iwgan] == sorted((at[n] for n in iwgan), reverse=True)
+    assert up_to(["infogan", "aae"])[:2] == ["infogan", "aae"]

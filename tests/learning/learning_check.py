@@ -79,7 +79,7 @@ class LearningCheck:
         model = models.create(self.model, seed=seed, shape=train_set.shape, **options)
         if mutant is not None:
             self.mutants[mutant](model)
-        started = time.perf_counter()
+        started = time.process_time()
         fit(
             model,
             train_set,
@@ -94,7 +94,7 @@ class LearningCheck:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             value = float(self.measure(model, seed))
-        return Result(value, time.perf_counter() - started)
+        return Result(value, time.process_time() - started)
 
 
 class Result(NamedTuple):

@@ -55,7 +55,7 @@ class GAN(Model):
     name = "gan"
     title = "Generative adversarial network"
     paper = "goodfellow2014generative"
-    chapter = "07_lemma1"
+    chapter = "05_gan"
     variables: ClassVar[tuple[Variable, ...]] = (
         Variable("z", r"\mathbf{z}", "noise", observed=False),
         Variable("x", r"\mathbf{x}", "image", observed=True),

@@ -52,7 +52,7 @@ class VAE(Model):
     name = "vae"
     title = "Variational autoencoder"
     paper = "kingma2014auto"
-    chapter = "10_lemma2"
+    chapter = "04_vae"
     variables: ClassVar[tuple[Variable, ...]] = (
         Variable("z", r"\mathbf{z}", "latent code", observed=False),
         Variable("x", r"\mathbf{x}", "image", observed=True),

@@ -7,33 +7,8 @@ from torch import Tensor
 
 from tests.learning.labelled import class_of_samples, shuffles_labels
 from tests.learning.learning_check import LearningCheck
-from unigen_edu.declarations import Batch, Model, Sample
+from unigen_edu.declarations import Batch, Model
 from unigen_edu.models.iwcgan import IWCGAN
-
-
-def mixes_labels_in_a_group(model: Model) -> None:
-    """Draws of a group have labels of their own, and are weighed against each other.
-
-    Draw i of group b has the label of row b + i, so that each class keeps its share of the draws.
-    """
-    assert isinstance(model, IWCGAN)
-
-    def labels_of(batch: Batch) -> Tensor:
-        assert batch.label is not None
-        return torch.stack([batch.label.roll(-i) for i in range(model.k)], 1).flatten()
-
-    def groups(batch: Batch) -> Sample:
-        def draw() -> Sample:
-            flat = model.generator.sample(len(batch) * model.k, labels_of(batch)).value
-            return Sample(flat.unflatten(0, (-1, model.k)))
-
-        return batch.once("groups", draw)
-
-    def group_logits(x: Tensor, batch: Batch) -> Tensor:
-        a = model.discriminator(x.flatten(0, 1), labels_of(batch))
-        return a.unflatten(0, (-1, model.k))
-
-    model.groups, model.group_logits = groups, group_logits  # type: ignore[method-assign]
 
 
 def judges_with_labels_in_another_order(model: Model) -> None:
@@ -72,6 +47,5 @@ CHECK = LearningCheck(
         "labels of a group in another order": judges_with_labels_in_another_order,
         "label not given to the discriminator": is_not_told,
         "labels shuffled": shuffles_labels,
-        "groups of mixed labels": mixes_labels_in_a_group,
     },
 )
