@@ -222,7 +222,8 @@ def _arrow(
     # The head sits on the last bit of the same curve, a quadratic Bezier with this control point.
     (x0, y0), (x1, y1) = start, end
     control = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
-    near = (0.15 * control[0] + 0.85 * x1, 0.15 * control[1] + 0.85 * y1)
+    bit = 0.2 / max(math.dist(control, end), 0.2)
+    near = (bit * control[0] + (1 - bit) * x1, bit * control[1] + (1 - bit) * y1)
     head = FancyArrowPatch(near, end, arrowstyle="-|>", **{**shape, "connectionstyle": "arc3"})
     head.set_facecolor("white" if hollow else colour)
     head.set_zorder(3)
@@ -237,20 +238,24 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     """
     declared = model if isinstance(model, type) else type(model)
     position = _positions(declared)
-    pairs = {(p, f.child) for f in declared.factors for p in f.parents}
+    arrows = {(p, f.child) for f in declared.factors for p in f.parents}
+    bend = {arrow: _bend(position, *arrow) if arrow[::-1] in arrows else 0.0 for arrow in arrows}
     xs, ys = zip(*position.values(), strict=True)
-    width, height = max(xs) - min(xs) + 2.0, max(ys) - min(ys) + 1.6
+    # A bent arrow reaches half as far from its chord as its control point.
+    rise = max(abs(b) * math.dist(*(position[v] for v in arrow)) / 2 for arrow, b in bend.items())
+    low, high = min(ys) - max(0.85, rise + 0.2), max(ys) + max(0.75, rise + 0.2)
+    width, height = max(xs) - min(xs) + 2.0, high - low
     # Not inside the context: a notebook's first figure loads the backend, which turns interactive
     # mode on. The context would turn it off again, and no later figure would be shown.
     fig, ax = plt.subplots(figsize=(1.05 * width, 1.05 * height))
     with plt.rc_context(_STYLE):
-        ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(min(ys) - 0.85, max(ys) + 0.75))
+        ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(low, high))
         ax.set_aspect("equal")
         ax.set_axis_off()
         for factor in declared.factors:
             for i, parent in enumerate(factor.parents):
-                bend = -0.32 if (factor.child, parent) in pairs else 0.0
-                _factor_arrow(ax, position, factor, parent, bend, labelled=i == 0)
+                bent = bend[parent, factor.child]
+                _factor_arrow(ax, position, factor, parent, bent, labelled=i == 0)
         for variable in declared.variables:
             x, y = position[variable.name]
             shade = "#D3D3D3" if variable.observed else "white"
@@ -260,6 +265,13 @@ def graphical_model(model: Model | type[Model]) -> Figure:
             ax.text(x, y - _RADIUS - 0.09, words, ha="center", va="top", fontsize=8.5, zorder=5)
         fig.subplots_adjust(0, 0, 1, 1)
     return fig
+
+
+def _bend(position: dict[str, tuple[float, float]], start: str, end: str) -> float:
+    """Of an arrow with one in the opposite direction: more if there is a circle on its way."""
+    (x0, y0), (x1, y1) = position[start], position[end]
+    between = any(y == y0 == y1 and min(x0, x1) < x < max(x0, x1) for x, y in position.values())
+    return -0.68 if between else -0.32
 
 
 def _factor_arrow(

@@ -22,6 +22,7 @@ from unigen_edu.exact.tables import (
     expectation,
     generator_from,
     kl_p_q,
+    p_log_q,
     random_distribution,
 )
 from unigen_edu.exact.wake_sleep import binary_states
@@ -39,7 +40,7 @@ class LatentClassWorld:
     """K classes z, and D binary pixels that are independent given the class.
 
     p_data: (2^D,) over all images, counting up in binary.  p_z: (K,).
-    p_on: (K, D), the probability that a pixel is on, within (0, 1).
+    p_on: (K, D), the probability that a pixel is on.
     """
 
     p_data: Tensor
@@ -63,8 +64,9 @@ class LatentClassWorld:
 
     def log_joint(self) -> Tensor:
         """log p(x, z).  (2^D, K)"""
-        x = self.x
-        return self.p_z.log() + x @ self.p_on.log().T + (1 - x) @ (1 - self.p_on).log().T
+        x = self.x[:, None]
+        pixels = p_log_q(x, self.p_on) + p_log_q(1 - x, 1 - self.p_on)  # (X, K, D)
+        return self.p_z.log() + pixels.sum(-1)
 
     def evidence(self) -> Tensor:
         """p(x) = sum_z p(x, z).  (2^D,)"""
@@ -94,7 +96,8 @@ class LatentClassWorld:
         """The parameters with the largest `complete_log_likelihood`: shares and means under q."""
         joint = self.p_data[:, None] * q  # (X, K)
         share = joint.sum(0)
-        return LatentClassWorld(self.p_data, share, (joint.T @ self.x) / share[:, None])
+        p_on = (joint.T @ self.x) / share[:, None]
+        return LatentClassWorld(self.p_data, share, p_on.clamp(max=1.0))  # not 1 + rounding
 
     def em_step(self) -> LatentClassWorld:
         """E-step (q is the posterior), then M-step."""

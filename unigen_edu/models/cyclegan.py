@@ -176,7 +176,7 @@ class CycleGAN(Model):
             reduces=r"\Big\{\mathbb{E}_{p(\mathbf{z},y)}\,\mathrm{KL}\big(p_\theta(\mathbf{x}\mid"
             r"\mathbf{z},y)\,\|\,q^r(\mathbf{x}\mid\mathbf{z},y)\big)-\mathrm{JSD}_\theta"
             r"-\tfrac12 I_\theta(\mathbf{x};\mathbf{z})+\tfrac\lambda2\,\mathbb{E}_{q_{\eta_0}"
-            r"(\mathbf{z})}\,\mathrm{KL}\big(q_{\eta_0}(\mathbf{x}\mid\mathbf{z})\,\|\,"
+            r"(\mathbf{z}\mid y=0)}\,\mathrm{KL}\big(q_{\eta_0}(\mathbf{x}\mid\mathbf{z})\,\|\,"
             r"p_\theta(\mathbf{x}\mid\mathbf{z})\big)\Big\}+\{\theta,\mathbf{x},A\leftrightarrow"
             r"\eta,\mathbf{z},B\}",
             direction="each translator twice: as generator in the first slot, at theta_0, "
