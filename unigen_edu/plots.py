@@ -239,7 +239,7 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     declared = model if isinstance(model, type) else type(model)
     position = _positions(declared)
     arrows = {(p, f.child) for f in declared.factors for p in f.parents}
-    bend = {arrow: _bend(position, *arrow) if arrow[::-1] in arrows else 0.0 for arrow in arrows}
+    bend = {arrow: _bend(position, *arrow, reverse=arrow[::-1] in arrows) for arrow in arrows}
     xs, ys = zip(*position.values(), strict=True)
     # A bent arrow reaches half as far from its chord as its control point.
     rise = max(abs(b) * math.dist(*(position[v] for v in arrow)) / 2 for arrow, b in bend.items())
@@ -267,11 +267,19 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     return fig
 
 
-def _bend(position: dict[str, tuple[float, float]], start: str, end: str) -> float:
-    """Of an arrow with one in the opposite direction: more if there is a circle on its way."""
+def _bend(position: dict[str, tuple[float, float]], start: str, end: str, reverse: bool) -> float:
+    """Of an arrow, to its left if negative: beside its reverse, and round a circle on its way."""
     (x0, y0), (x1, y1) = position[start], position[end]
-    between = any(y == y0 == y1 and min(x0, x1) < x < max(x0, x1) for x, y in position.values())
-    return -0.68 if between else -0.32
+    if reverse:
+        between = any(y == y0 == y1 and min(x0, x1) < x < max(x0, x1) for x, y in position.values())
+        return -0.68 if between else -0.32
+    length = math.dist((x0, y0), (x1, y1))
+    for name, (x, y) in position.items():
+        ahead = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length
+        to_left = ((y - y0) * (x1 - x0) - (x - x0) * (y1 - y0)) / length
+        if name not in (start, end) and 0 < ahead < length and abs(to_left) < 2 * _RADIUS:
+            return 0.24 if to_left > 0 else -0.24
+    return 0.0
 
 
 def _factor_arrow(
@@ -284,16 +292,16 @@ def _factor_arrow(
 ) -> None:
     a, b = np.array(position[parent]), np.array(position[factor.child])
     along = (b - a) / np.linalg.norm(b - a)
-    left = np.array([-along[1], along[0]])
+    side = np.array([-along[1], along[0]]) * (-1 if bend > 0 else 1)  # where it bends to, or left
     # A bent arrow leaves and arrives off the axis, so that both directions stay apart.
-    lean = along * math.cos(0.5) + (left * math.sin(0.5) if bend else 0)
-    arrive = along * math.cos(0.5) - (left * math.sin(0.5) if bend else 0)
+    lean = along * math.cos(0.5) + (side * math.sin(0.5) if bend else 0)
+    arrive = along * math.cos(0.5) - (side * math.sin(0.5) if bend else 0)
     start = a + _RADIUS * 1.06 * lean / np.linalg.norm(lean)
     end = b - _RADIUS * 1.10 * arrive / np.linalg.norm(arrive)
     _arrow(ax, tuple(start), tuple(end), bend, factor.role)
     if labelled:
-        top = (start + end) / 2 + left * abs(bend) * np.linalg.norm(end - start) / 2
-        x, y = top + 0.2 * left
+        top = (start + end) / 2 + side * abs(bend) * np.linalg.norm(end - start) / 2
+        x, y = top + 0.2 * side
         ax.text(x, y, f"${factor.tex}$", ha="center", va="center", fontsize=11)
 
 

@@ -359,9 +359,7 @@ class UnificationTable(SphinxDirective):
                 step += nodes.Text(f" moves {' and '.join(phase.moves)}")
             reduces = nodes.paragraph("", "", math(phase.reduces))
             direction = nodes.paragraph("", "", *self.symbols(f"{phase.direction} "))
-            # The phases of a model whose chapter is still to be written have nothing to link to.
-            if (PACKAGE.parent / "book" / f"{model.chapter}.ipynb").exists():
-                direction += equation_reference(phase.equation, self.env.docname)
+            direction += equation_reference(phase.equation, self.env.docname)
             row += [cell(step, classes=classes), cell(reduces, direction, classes=classes)]
             rows.append(row)
         return rows

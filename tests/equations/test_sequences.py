@@ -208,7 +208,8 @@ def test_a_token_pays_for_what_comes_after_it(measure):
         for place in range(3):
             s = jacobian(lambda t, i=place: factors(t)[i], theta)  # (8, 14)
             rest = 2 ** (2 - place)  # sequences that share the tokens up to this place
-            q = ((law * c).reshape(-1, rest).sum(1) / law.reshape(-1, rest).sum(1)).repeat_interleave(rest)
+            total, mass = ((f * law).reshape(-1, rest).sum(1) for f in (c, torch.ones_like(c)))
+            q = (total / mass).repeat_interleave(rest)
             measure("eq-sequences-prefix", (law * c) @ s, (law * q) @ s)
             words_before = torch.randn(2**place, generator=g, dtype=torch.float64)
             b = words_before.repeat_interleave(8 // 2**place)
@@ -268,7 +269,7 @@ def test_the_relaxed_step_by_hand(measure, monkeypatch):
         for row in noise:
             x = torch.eye(3, dtype=torch.float64)[(logits + row).argmax()]
             slope = gradient(
-                lambda v: -torch.sigmoid(model.discriminator(v[None, None])[0]).log(), x
+                lambda v, d=model.discriminator: -torch.sigmoid(d(v[None, None])[0]).log(), x
             )
             soft = jacobian(lambda v, row=row: ((v + row) / 0.7).softmax(0), logits)
             by_hand += 0.5 * slope @ soft / 5
