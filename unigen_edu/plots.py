@@ -169,6 +169,13 @@ def mean_sd(
 
 _ROLE_COLOUR = {"generative": "model", "inference": "latent", "adversarial": "discriminator"}
 _RADIUS = 0.3
+# Words on a patch of paper, so that no arrow runs through them.
+_LABEL: dict[str, Any] = {
+    "ha": "center",
+    "va": "center",
+    "zorder": 6,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
+}
 
 
 def _columns(model: type[Model]) -> dict[str, int]:
@@ -187,7 +194,8 @@ def _columns(model: type[Model]) -> dict[str, int]:
             left.remove(name)
     for factor in model.factors:
         if factor.role == "adversarial":
-            column[factor.child] = 1 + max(column[p] for p in factor.parents)
+            after = 1 + max(column[p] for p in factor.parents)
+            column[factor.child] = max(after, column.get(factor.child, 0))
     return column
 
 
@@ -243,7 +251,7 @@ def graphical_model(model: Model | type[Model]) -> Figure:
     xs, ys = zip(*position.values(), strict=True)
     # A bent arrow reaches half as far from its chord as its control point.
     rise = max(abs(b) * math.dist(*(position[v] for v in arrow)) / 2 for arrow, b in bend.items())
-    low, high = min(ys) - max(0.85, rise + 0.2), max(ys) + max(0.75, rise + 0.2)
+    low, high = min(ys) - max(0.85, rise + 0.45), max(ys) + max(0.85, rise + 0.45)
     width, height = max(xs) - min(xs) + 2.0, high - low
     # Not inside the context: a notebook's first figure loads the backend, which turns interactive
     # mode on. The context would turn it off again, and no later figure would be shown.
@@ -252,17 +260,26 @@ def graphical_model(model: Model | type[Model]) -> Figure:
         ax.set(xlim=(min(xs) - 1.0, max(xs) + 1.0), ylim=(low, high))
         ax.set_aspect("equal")
         ax.set_axis_off()
+        labels: list[tuple[float, float]] = []
         for factor in declared.factors:
             for i, parent in enumerate(factor.parents):
-                bent = bend[parent, factor.child]
-                _factor_arrow(ax, position, factor, parent, bent, labelled=i == 0)
+                x, y = _factor_arrow(ax, position, factor, parent, bend[parent, factor.child])
+                if i == 0:
+                    # Two factors may share an arrow: their labels stand one above the other.
+                    while any(math.dist((x, y), other) < 0.25 for other in labels):
+                        y += 0.25
+                    labels.append((x, y))
+                    ax.text(x, y, f"${factor.tex}$", fontsize=11, **_LABEL)
+            if not factor.parents:
+                x, y = position[factor.child]
+                ax.text(x, y + _RADIUS + 0.2, f"${factor.tex}$", fontsize=11, **_LABEL)
         for variable in declared.variables:
             x, y = position[variable.name]
             shade = "#D3D3D3" if variable.observed else "white"
             ax.add_patch(Circle((x, y), _RADIUS, facecolor=shade, edgecolor=_INK, lw=1.4, zorder=4))
             ax.text(x, y, f"${variable.tex}$", ha="center", va="center", fontsize=15, zorder=5)
             words = variable.meaning.split(":")[0]
-            ax.text(x, y - _RADIUS - 0.09, words, ha="center", va="top", fontsize=8.5, zorder=5)
+            ax.text(x, y - _RADIUS - 0.17, words, fontsize=8.5, **_LABEL)
         fig.subplots_adjust(0, 0, 1, 1)
     return fig
 
@@ -288,8 +305,8 @@ def _factor_arrow(
     factor: Factor,
     parent: str,
     bend: float,
-    labelled: bool,
-) -> None:
+) -> tuple[float, float]:
+    """Draw one arrow; returns where its label belongs."""
     a, b = np.array(position[parent]), np.array(position[factor.child])
     along = (b - a) / np.linalg.norm(b - a)
     side = np.array([-along[1], along[0]]) * (-1 if bend > 0 else 1)  # where it bends to, or left
@@ -299,10 +316,9 @@ def _factor_arrow(
     start = a + _RADIUS * 1.06 * lean / np.linalg.norm(lean)
     end = b - _RADIUS * 1.10 * arrive / np.linalg.norm(arrive)
     _arrow(ax, tuple(start), tuple(end), bend, factor.role)
-    if labelled:
-        top = (start + end) / 2 + side * abs(bend) * np.linalg.norm(end - start) / 2
-        x, y = top + 0.2 * side
-        ax.text(x, y, f"${factor.tex}$", ha="center", va="center", fontsize=11)
+    top = (start + end) / 2 + side * abs(bend) * np.linalg.norm(end - start) / 2
+    x, y = top + 0.2 * side
+    return float(x), float(y)
 
 
 def describe(model: Model | type[Model]) -> str:

@@ -111,7 +111,7 @@ class SequenceGAN(GAN):
     )
     factors: ClassVar[tuple[Factor, ...]] = (
         Factor(
-            r"p_\theta(x_{1:T}\mid y)=\prod_t p_\theta(x_t\mid x_{<t},y)",
+            r"p_\theta(x_{1:T}\mid y)",
             "x",
             ("y",),
             "generative",

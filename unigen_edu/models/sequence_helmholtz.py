@@ -137,8 +137,7 @@ class SequenceHelmholtz(Model):
     factors: ClassVar[tuple[Factor, ...]] = (
         Factor(r"p_\theta(\mathbf{h})", "h", (), "generative", "generative"),
         Factor(
-            r"p_\theta(x_{1:T}\mid\mathbf{h})="
-            r"\prod_t p_\theta(x_t\mid x_{<t},\mathbf{h})",
+            r"p_\theta(x_{1:T}\mid\mathbf{h})",
             "x",
             ("h",),
             "generative",

@@ -77,8 +77,7 @@ class SequenceVAE(VAE):
     )
     factors: ClassVar[tuple[Factor, ...]] = (
         Factor(
-            r"p_\theta(x_{1:T}\mid\mathbf{z},y)="
-            r"\prod_t p_\theta(x_t\mid x_{<t},\mathbf{z},y)",
+            r"p_\theta(x_{1:T}\mid\mathbf{z},y)",
             "x",
             ("z", "y"),
             "generative",
