@@ -20,6 +20,9 @@ CHECKS = all_checks()
 NOT_RECORDED = frozenset(
     {
         "aasvae",
+        "ada",
+        "ada-reversal",
+        "adda",
         "iwcgan",
         "sequence-helmholtz-no-chain",
         "sequence-vae",
@@ -30,7 +33,7 @@ NOT_RECORDED = frozenset(
         "vaegan-samples",
     }
 )
-UNCHECKED: frozenset[str] = frozenset({"ada", "ada-reversal", "adda"})
+UNCHECKED: frozenset[str] = frozenset()
 RECORDED = [key for key in CHECKS if key not in NOT_RECORDED]
 
 
