@@ -64,10 +64,12 @@ class EnumeratedBeliefNet(BeliefNet):
 class HelmholtzWorld:
     """A Helmholtz machine on 2^D states of x.
 
-    sizes: (D, n_1, ..., n_L) units of x and of the layers of causes.  p_data: (2^D,).
-    theta0, eta0: flat parameters of the generative and of the recognition network, layer by layer
-        in the direction of drawing; weights (n_out, n_in) before biases (n_out,), and for the top
-        layer of the generative network only n_L biases.
+    Attributes:
+        sizes: (D, n_1, ..., n_L) units of x and of the layers of causes.
+        p_data: (2^D,).
+        theta0, eta0: flat parameters of the generative and of the recognition network, layer by
+            layer in the direction of drawing; weights (n_out, n_in) before biases (n_out,), and for
+            the top layer of the generative network only n_L biases.
     """
 
     sizes: tuple[int, ...]
