@@ -13,7 +13,8 @@ a unit with input s and probability p, the gradient of its log-probability is th
 (drawn - p) s (eq-wakesleep-delta): local, the same for every layer, awake or asleep.
 
 Wake descends the gradient of KL(p_data q_eta || p_theta), which is that of the negative ELBO. Sleep
-does not: its KL has q_eta in the second slot, on dreams. In general no function has both as its gradient.
+does not: its KL has q_eta in the second slot, on dreams. In general no function has both as its
+gradient.
 
 Log-probabilities sum over the units of all layers; the average is over the batch. Grey pixels are
 read as probabilities: each step draws binary pixels from them.
