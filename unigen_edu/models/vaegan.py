@@ -24,7 +24,7 @@ What is exact: in the first two phases f is a constant. The encoder's phase is v
 of z from f(x), and the decoder's is Lemma 1 with the similarity as a second score. What is not: the
 bound is one on log p(f(x)), whose meaning moves with phi. It bounds no log p(x), so the model has
 no `log_weights`; and the three phases descend no common objective. The paper's own decoder descends
-the saturating E log(1 - D), to which Lemma 1 does not apply: objective="minimax".
+the saturating E log(1 - D), which has another target than Lemma 1's: objective="minimax".
 
 Paper: Larsen et al. 2016. Left out: its networks for faces, and arithmetic with attributes.
 """
