@@ -56,9 +56,10 @@ def test_the_header_is_read(tmp_path):
 def test_a_header_that_is_missing_or_wrong_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"09_cycles.ipynb needs a title"):
         read_chapter(notebook(tmp_path, "09_cycles", "# Chapter 9 · Cycles"))
+    header = "# Chapter 8 · C\n*You need:* nothing. *Reading:* long. *Running:* short."
+    path = notebook(tmp_path, "09_cycles", header)
     with pytest.raises(ValueError, match="calls itself chapter 8"):
-        header = "# Chapter 8 · C\n*You need:* nothing. *Reading:* long. *Running:* short."
-        read_chapter(notebook(tmp_path, "09_cycles", header))
+        read_chapter(path)
 
 
 def test_chapters_stand_below_what_they_need():
