@@ -297,9 +297,9 @@ class UnificationTable(SphinxDirective):
     """`{unification-table}`: the models and what each phase of their training reduces.
 
     Options: `current`, the name of the model that the chapter is about, or several: they come first
-    and are highlighted, and the models of earlier chapters follow, the latest first, so that the
-    table grows from chapter to chapter. `models`, names separated by commas, in their order: these
-    and no others (default without `current`: all).
+    and are highlighted, and the models of the chapters before this page follow, the latest first,
+    so that the table grows from chapter to chapter. `models`, names separated by commas, in their
+    order: these and no others (default without `current`: all).
     """
 
     has_content = False
@@ -317,7 +317,8 @@ class UnificationTable(SphinxDirective):
         current = self.names("current")
         chosen = self.names("models")
         try:
-            listed = chosen or (self.up_to(current) if current else models.names())
+            page = chapter_of(self.env.docname)
+            listed = chosen or (self.up_to(current, page) if current else models.names())
             for name in current:
                 if name not in listed:
                     raise UnigenError(f"the current model '{name}' is not in the table.")
@@ -332,13 +333,16 @@ class UnificationTable(SphinxDirective):
         return [name.strip() for name in self.options.get(option, "").split(",") if name.strip()]
 
     @staticmethod
-    def up_to(current: list[str]) -> list[str]:
-        """The current models, then those of the chapters before theirs, the latest first."""
+    def up_to(current: list[str], page: int | None = None) -> list[str]:
+        """The current models, then those of chapters before `page` (or theirs), latest first."""
         from unigen_edu import models
 
-        chapter = max(models.get(name).chapter for name in current)
-        before = [name for name in models.names() if models.get(name).chapter < chapter]
-        return current + sorted(before, key=lambda n: models.get(n).chapter, reverse=True)
+        def number(name: str) -> int:
+            return int(models.get(name).chapter.split("_")[0])
+
+        limit = max(map(number, current)) if page is None else page
+        before = [n for n in models.names() if n not in current and number(n) < limit]
+        return current + sorted(before, key=number, reverse=True)
 
     def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
         """One row a phase; the cells of the model itself span them."""

@@ -228,3 +228,8 @@ def test_the_table_grows_from_chapter_to_chapter():
     assert all(at[name] < at["iwgan"] for name in iwgan[1:])
     assert [at[name] for name in iwgan] == sorted((at[n] for n in iwgan), reverse=True)
     assert up_to(["infogan", "aae"])[:2] == ["infogan", "aae"]
+    # A page that comes back to a model shows it beside all that came before the page.
+    again = up_to(["vae"], page=10)
+    assert again[0] == "vae"
+    assert {"gan", "cyclegan"} < set(again)
+    assert "ali" not in again
