@@ -14,7 +14,8 @@ expectation. So the code that trains is the code that the equations are checked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # data.py is not needed to declare a model
 T = TypeVar("T")
 
 Role = Literal["generative", "inference", "adversarial"]
+
+P_Y = 0.5  # p(y=0) = p(y=1): each of the two sides of a game is seen equally often in a step
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ def expect(value: Tensor, weight: Tensor | None = None, dim: int | None = None) 
     return weighted.sum() if dim is None else weighted.sum(dim)
 
 
+def constant(sample: Sample) -> Sample:
+    """The same draws, or states and probabilities, as numbers through which no gradient flows."""
+    return Sample(sample.value.detach(), None if sample.weight is None else sample.weight.detach())
+
+
 class Batch:
     """What one training step sees. The phases of a step share one batch.
 
@@ -130,6 +138,11 @@ class Batch:
         if name not in self._shared:
             self._shared[name] = make()
         return self._shared[name]
+
+
+def expect_codes(value: Tensor, weight: Tensor | None, batch: Batch) -> Tensor:
+    """E_{p_data(x)} E_{q(z|x)} of `value` (d, B), `weight` (d, B) being that of z given x."""
+    return expect(expect(value, weight, dim=0), batch.weight)
 
 
 # What a model may need of its data, and how to get it.
@@ -193,6 +206,31 @@ def check_count(name: str, value: object, why: str) -> None:
     """Raise one sentence unless the option `name` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UnigenError(f"{name} is {value!r}, but {why}: give a whole number of at least 1.")
+
+
+def check_strength(strength: object, what: str) -> None:
+    """Raise one sentence unless `strength` is a finite number of at least 0."""
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not (number and 0.0 <= strength < math.inf):  # type: ignore[operator]
+        raise UnigenError(
+            f"strength is {strength!r}, but it weighs {what} in the loss: give a number of at "
+            "least 0."
+        )
+
+
+def check_choice(what: str, value: object, choices: Sequence[str]) -> None:
+    """Raise one sentence that names the valid ones unless `value` is one of `choices`."""
+    if value not in choices:
+        raise UnigenError(f"There is no {what} '{value}'; choose one of: {', '.join(choices)}.")
+
+
+def check_likelihood(likelihood: object, shape: Sequence[int]) -> None:
+    """Raise one sentence unless data of this shape can have this likelihood p(x|z)."""
+    check_choice("likelihood", likelihood, ("bernoulli", "gaussian"))
+    if likelihood == "bernoulli" and len(shape) == 1:
+        raise UnigenError(
+            "A Bernoulli likelihood needs values in [0, 1]: use likelihood='gaussian' for points."
+        )
 
 
 def check_images(x: Tensor, shape: tuple[int, ...], what: str = "The data") -> None:

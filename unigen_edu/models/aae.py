@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -41,12 +42,13 @@ from unigen_edu.declarations import (
     Phase,
     Sample,
     Variable,
+    check_choice,
     check_count,
+    check_likelihood,
+    check_strength,
     expect,
+    expect_codes,
 )
-from unigen_edu.errors import UnigenError
-from unigen_edu.models.gan import P_Y
-from unigen_edu.models.infogan import check_strength
 from unigen_edu.networks import Decoder, Discriminator, Encoder, to_features
 from unigen_edu.noise import normal
 
@@ -140,19 +142,8 @@ class AAE(Model):
         likelihood: str = "bernoulli",
         strength: float = 0.1,
     ):
-        if posterior not in ("deterministic", "gaussian"):
-            raise UnigenError(
-                f"There is no posterior '{posterior}'; choose one of: deterministic, gaussian."
-            )
-        if likelihood not in ("bernoulli", "gaussian"):
-            raise UnigenError(
-                f"There is no likelihood '{likelihood}'; choose one of: bernoulli, gaussian."
-            )
-        if likelihood == "bernoulli" and len(shape) == 1:
-            raise UnigenError(
-                "A Bernoulli likelihood needs values in [0, 1]: "
-                "use likelihood='gaussian' for points."
-            )
+        check_choice("posterior", posterior, ("deterministic", "gaussian"))
+        check_likelihood(likelihood, shape)
         check_count("latent", latent, "it counts the coordinates of a code")
         check_strength(strength, "the reconstruction")
         super().__init__(
@@ -197,8 +188,8 @@ class AAE(Model):
         """1/2 E[-log D(z) - lambda log q(x|z)] in nats (eq-codes-aae)."""
         code, weight = self.codes(batch)
         judged = self.judged(code)
-        adversarial = {n: expect_code(F.softplus(-a), weight, batch) for n, a in judged.items()}
-        reconstruction = -expect_code(self.decoder.log_prob(batch.x, code), weight, batch)
+        adversarial = {n: expect_codes(F.softplus(-a), weight, batch) for n, a in judged.items()}
+        reconstruction = -expect_codes(self.decoder.log_prob(batch.x, code), weight, batch)
         value = P_Y * (sum(adversarial.values()) + self.strength * reconstruction)
         terms = {"loss": value, **adversarial, "-log q(x|z)": reconstruction}
         return Loss(value, {name: term.detach() for name, term in terms.items()})
@@ -207,17 +198,17 @@ class AAE(Model):
         """E[-log q(x|z)] in nats, on the codes of theta_0 (eq-codes-aae-decoder)."""
         code, weight = self.codes(batch)
         # Detached: this phase reads the codes and must not move the encoder.
-        value = -expect_code(self.decoder.log_prob(batch.x, code.detach()), weight, batch)
+        value = -expect_codes(self.decoder.log_prob(batch.x, code.detach()), weight, batch)
         return Loss(value, {"loss": value.detach()})
 
     def tell_apart(self, judge: nn.Module, real: Sample, made: Sample, batch: Batch) -> Loss:
         """-1/2 E_prior log D - 1/2 E_codes log(1 - D) of one judge; the codes are detached."""
         a_prior, a_code = judge(real.value), judge(made.value.detach())
         minus_log_q_prior = expect(F.softplus(-a_prior), real.weight)
-        minus_log_q_code = expect_code(F.softplus(a_code), made.weight, batch)
+        minus_log_q_code = expect_codes(F.softplus(a_code), made.weight, batch)
         with torch.no_grad():
             d_prior = expect(torch.sigmoid(a_prior), real.weight)
-            d_code = expect_code(torch.sigmoid(a_code), made.weight, batch)
+            d_code = expect_codes(torch.sigmoid(a_code), made.weight, batch)
         value = P_Y * minus_log_q_prior + P_Y * minus_log_q_code
         return Loss(value, {"loss": value.detach(), "D(prior)": d_prior, "D(codes)": d_code})
 
@@ -252,11 +243,6 @@ class AAE(Model):
             "unexplained_variance": (error / (x - x.mean(0)).square().mean()).item(),
             "codes_vs_prior": energy_coefficient(z, self.prior(len(z)).value).item(),
         }
-
-
-def expect_code(value: Tensor, weight: Tensor | None, batch: Batch) -> Tensor:
-    """E_{p_data(x)} E_{p(z|x)} of `value` (draws, B): a scalar."""
-    return expect(expect(value, weight, dim=0), batch.weight)
 
 
 def energy_coefficient(a: Tensor, b: Tensor) -> Tensor:

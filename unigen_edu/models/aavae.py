@@ -32,8 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unigen_edu import noise
-from unigen_edu.declarations import Batch, Factor, Loss, Model, Phase, expect
-from unigen_edu.models.gan import P_Y
+from unigen_edu.declarations import P_Y, Batch, Factor, Loss, Model, Phase, expect
 from unigen_edu.models.vae import VAE
 from unigen_edu.networks import Discriminator
 

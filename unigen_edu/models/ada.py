@@ -41,6 +41,7 @@ from torch.nn import functional as F
 
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -49,14 +50,13 @@ from unigen_edu.declarations import (
     Sample,
     Variable,
     check_count,
+    check_strength,
+    constant,
     expect,
 )
 from unigen_edu.densities import categorical_log_prob
 from unigen_edu.errors import UnigenError
-from unigen_edu.models.infogan import check_strength
 from unigen_edu.networks import Classifier, Discriminator, to_features
-
-P_Y = 0.5  # p(y=0) = p(y=1): as many images of the target as of the source in a step
 
 
 class FeatureEncoder(nn.Module):
@@ -265,8 +265,3 @@ def known_label(batch: Batch) -> Tensor:
     if batch.label is None:
         raise UnigenError("The images of the source have no labels: give Batch(..., label=).")
     return batch.label
-
-
-def constant(sample: Sample) -> Sample:
-    """The same draws, through which no gradient flows."""
-    return Sample(sample.value.detach(), sample.weight)

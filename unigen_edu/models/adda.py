@@ -37,9 +37,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from unigen_edu.declarations import Batch, Factor, Loss, Phase, Sample, expect
+from unigen_edu.declarations import P_Y, Batch, Factor, Loss, Phase, Sample, expect
 from unigen_edu.errors import UnigenError
-from unigen_edu.models.ada import ADA, P_Y, FeatureEncoder, known_label, second_domain
+from unigen_edu.models.ada import ADA, FeatureEncoder, known_label, second_domain
 
 
 class OffsetEncoder(nn.Module):

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -43,10 +44,9 @@ from unigen_edu.declarations import (
     Variable,
     check_count,
     expect,
+    expect_codes,
 )
 from unigen_edu.networks import Encoder, Generator, evaluating, to_features
-
-P_Y = 0.5  # p(y=0) = p(y=1): as many generated as inferred pairs in a step
 
 
 class Pairs(NamedTuple):
@@ -194,8 +194,3 @@ class ALI(Model):
         """`n` draws from p_g: (n, *shape), normalised by running averages, so independent."""
         with evaluating(self.generator):
             return self.generator.sample(n).value
-
-
-def expect_codes(value: Tensor, weight: Tensor | None, batch: Batch) -> Tensor:
-    """E_{p_data(x) q(z|x)} of value (d, B), `weight` (d, B) being that of z given x."""
-    return expect(expect(value, weight, dim=0), batch.weight)

@@ -42,14 +42,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unigen_edu.data import Dataset
-from unigen_edu.declarations import Batch, Factor, Loss, Model, Phase, Sample, Variable, expect
+from unigen_edu.declarations import (
+    P_Y,
+    Batch,
+    Factor,
+    Loss,
+    Model,
+    Phase,
+    Sample,
+    Variable,
+    check_strength,
+    constant,
+    expect,
+)
 from unigen_edu.densities import laplace_log_prob
 from unigen_edu.errors import UnigenError
-from unigen_edu.models.ada import constant, second_domain
-from unigen_edu.models.infogan import check_strength
+from unigen_edu.models.ada import second_domain
 from unigen_edu.networks import Discriminator, _mlp, check_network
-
-P_Y = 0.5  # p(y=0) = p(y=1): as many translated as real images in a step
 
 
 def _block(layer: nn.Module, width: int) -> nn.Sequential:

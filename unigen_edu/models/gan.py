@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -33,13 +34,11 @@ from unigen_edu.declarations import (
     Phase,
     Sample,
     Variable,
+    check_choice,
     check_count,
     expect,
 )
-from unigen_edu.errors import UnigenError
 from unigen_edu.networks import Discriminator, Generator
-
-P_Y = 0.5  # p(y=0) = p(y=1): as many generated as real samples in a step
 
 
 class GAN(Model):
@@ -91,10 +90,7 @@ class GAN(Model):
         latent: int = 64,
         objective: str = "non-saturating",
     ):
-        if objective not in ("non-saturating", "minimax"):
-            raise UnigenError(
-                f"There is no objective '{objective}'; choose one of: non-saturating, minimax."
-            )
+        check_choice("objective", objective, ("non-saturating", "minimax"))
         check_count("latent", latent, "it counts the coordinates of a code")
         super().__init__(shape=tuple(shape), network=network, latent=latent, objective=objective)
         self.objective = objective

@@ -22,7 +22,6 @@ learned scale per coordinate). Left out: several categorical codes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -32,6 +31,7 @@ from torch.nn import functional as F
 
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -39,12 +39,13 @@ from unigen_edu.declarations import (
     Sample,
     Variable,
     check_count,
+    check_strength,
     expect,
 )
 from unigen_edu.densities import categorical_log_prob, gaussian_log_prob
 from unigen_edu.errors import UnigenError
 from unigen_edu.matching import matched_accuracy
-from unigen_edu.models.gan import GAN, P_Y
+from unigen_edu.models.gan import GAN
 from unigen_edu.networks import Generator, beside_label, evaluating, to_features
 from unigen_edu.noise import normal, uniform
 
@@ -245,12 +246,3 @@ class InfoGAN(GAN):
         starts = range(0, len(test_set), 1000)
         logits = [self.recogniser(test_set.images(slice(at, at + 1000)))[0] for at in starts]
         return {"code_accuracy": matched_accuracy(torch.cat(logits).argmax(1), test_set.labels)}
-
-
-def check_strength(strength: float, what: str) -> None:
-    """Raise one sentence unless `strength` is a finite number of at least 0."""
-    if not (isinstance(strength, (int, float)) and 0.0 <= strength < math.inf):
-        raise UnigenError(
-            f"strength is {strength!r}, but it weighs {what} in the loss: give a number of at "
-            "least 0."
-        )

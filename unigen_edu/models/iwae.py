@@ -32,9 +32,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unigen_edu.declarations import Batch, Loss, Phase, check_count, expect
+from unigen_edu.declarations import Batch, Loss, Phase, check_choice, check_count, expect
 from unigen_edu.densities import DiagonalNormal
-from unigen_edu.errors import UnigenError
 from unigen_edu.models.vae import VAE
 
 
@@ -73,11 +72,7 @@ class IWAE(VAE):
         gradient: str = "standard",
     ):
         check_count("k", k, "it counts the codes of an image, and k=1 is the VAE")
-        if gradient not in ("standard", "doubly-reparameterised"):
-            raise UnigenError(
-                f"There is no gradient '{gradient}'; choose one of: standard, "
-                "doubly-reparameterised."
-            )
+        check_choice("gradient", gradient, ("standard", "doubly-reparameterised"))
         super().__init__(shape=shape, network=network, latent=latent, likelihood=likelihood)
         self.config |= {"k": k, "gradient": gradient}
         self.k = k

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unigen_edu.declarations import Batch, Loss, Phase, Sample, check_count, expect
-from unigen_edu.models.gan import GAN, P_Y
+from unigen_edu.declarations import P_Y, Batch, Loss, Phase, Sample, check_count, expect
+from unigen_edu.models.gan import GAN
 
 
 class IWGAN(GAN):

@@ -48,7 +48,9 @@ from unigen_edu.declarations import (
     Phase,
     Sample,
     Variable,
+    check_choice,
     check_count,
+    check_strength,
     expect,
 )
 from unigen_edu.errors import UnigenError
@@ -187,12 +189,8 @@ class PredictabilityMinimisation(Model):
                 "latent is 1, but a unit is predicted from the others: give at least 2."
             )
         check_count("hidden", hidden, "it counts the hidden units of a predictor")
-        if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-            raise UnigenError(f"strength is {strength!r}, but it must be a number of at least 0.")
-        if not (0.0 <= strength < math.inf):
-            raise UnigenError(f"strength is {strength!r}, but it must be finite and at least 0.")
-        if score not in ("squared", "log"):
-            raise UnigenError(f"There is no score '{score}'; choose one of: squared, log.")
+        check_strength(strength, "the error of the predictors")
+        check_choice("score", score, ("squared", "log"))
         super().__init__(
             shape=tuple(shape),
             network=network,

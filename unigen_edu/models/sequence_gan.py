@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unigen_edu.declarations import (
+    P_Y,
     Batch,
     Factor,
     Loss,
@@ -39,12 +40,13 @@ from unigen_edu.declarations import (
     Phase,
     Sample,
     Variable,
+    check_choice,
     check_count,
     expect,
 )
 from unigen_edu.distributed import whole_batch_mean
 from unigen_edu.errors import UnigenError
-from unigen_edu.models.gan import GAN, P_Y
+from unigen_edu.models.gan import GAN
 from unigen_edu.recurrent import Reader, Writer, check_sequences
 
 ESTIMATORS = ("score-function", "gumbel-softmax")
@@ -148,10 +150,7 @@ class SequenceGAN(GAN):
     ):
         check_sequences(shape, vocabulary)
         check_count("hidden", hidden, "it counts the entries of a recurrent state")
-        if estimator not in ESTIMATORS:
-            raise UnigenError(
-                f"There is no estimator '{estimator}'; choose one of: {', '.join(ESTIMATORS)}."
-            )
+        check_choice("estimator", estimator, ESTIMATORS)
         if not isinstance(temperature, (int, float)) or not 0 < temperature <= 100:
             raise UnigenError(
                 f"temperature is {temperature!r}, but it divides the logits of a softmax: "

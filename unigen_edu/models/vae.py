@@ -30,7 +30,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unigen_edu.declarations import Batch, Factor, Loss, Model, Phase, Variable, check_count, expect
+from unigen_edu.declarations import (
+    Batch,
+    Factor,
+    Loss,
+    Model,
+    Phase,
+    Variable,
+    check_count,
+    check_likelihood,
+    expect,
+)
 from unigen_edu.densities import DiagonalNormal
 from unigen_edu.errors import UnigenError
 from unigen_edu.networks import Decoder, Encoder
@@ -83,15 +93,7 @@ class VAE(Model):
         beta: float = 1.0,
         free_bits: float = 0.0,
     ):
-        if likelihood not in ("bernoulli", "gaussian"):
-            raise UnigenError(
-                f"There is no likelihood '{likelihood}'; choose one of: bernoulli, gaussian."
-            )
-        if likelihood == "bernoulli" and len(shape) == 1:
-            raise UnigenError(
-                "A Bernoulli likelihood needs values in [0, 1]: "
-                "use likelihood='gaussian' for points."
-            )
+        check_likelihood(likelihood, shape)
         check_count("latent", latent, "it counts the coordinates of a code")
         check_amount("beta", beta, "it multiplies the KL", 1000.0)
         check_amount("free_bits", free_bits, "it counts nats of one latent coordinate", 10.0)

@@ -47,7 +47,9 @@ from unigen_edu.declarations import (
     Phase,
     Sample,
     Variable,
+    check_choice,
     check_count,
+    constant,
     expect,
 )
 from unigen_edu.densities import DiagonalNormal, gaussian_log_prob
@@ -98,11 +100,6 @@ class FeatureDiscriminator(nn.Module):
 def expect_path(value: Tensor, x_r: Sample, z: Sample, batch: Batch) -> Tensor:
     """E over the path x -> z -> x' of value (d, d, B): over x' given z, over z given x, over x."""
     return expect(expect(expect(value, x_r.weight, 0), z.weight, 0), batch.weight)
-
-
-def constant(sample: Sample) -> Sample:
-    """The same draws, or states and probabilities, as numbers through which no gradient flows."""
-    return Sample(sample.value.detach(), None if sample.weight is None else sample.weight.detach())
 
 
 class VAEGAN(Model):
@@ -167,10 +164,7 @@ class VAEGAN(Model):
         gamma: float = 0.1,
         objective: str = "non-saturating",
     ):
-        if objective not in ("non-saturating", "minimax"):
-            raise UnigenError(
-                f"There is no objective '{objective}'; choose one of: non-saturating, minimax."
-            )
+        check_choice("objective", objective, ("non-saturating", "minimax"))
         number = isinstance(gamma, int | float) and not isinstance(gamma, bool)
         if not (number and 0 < gamma < math.inf):
             raise UnigenError(

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from tests.learning.learning_check import LearningCheck, test_data
 from unigen_edu import data
-from unigen_edu.declarations import Batch, Loss, Model, Sample, expect
-from unigen_edu.models.ali import ALI, P_Y
+from unigen_edu.declarations import P_Y, Batch, Loss, Model, Sample, expect
+from unigen_edu.models.ali import ALI
 
 
 def relative_error(model: Model, seed: int) -> float:

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from tests.learning.learning_check import LearningCheck, test_data
 from unigen_edu import metrics
-from unigen_edu.declarations import Batch, Loss, Model, expect
-from unigen_edu.models.gan import GAN, P_Y
+from unigen_edu.declarations import P_Y, Batch, Loss, Model, expect
+from unigen_edu.models.gan import GAN
 
 
 def distance_of_samples(model: Model, seed: int) -> float:

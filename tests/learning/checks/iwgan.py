@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from tests.learning.checks.gan import distance_of_samples, reverses_the_labels
 from tests.learning.learning_check import LearningCheck
-from unigen_edu.declarations import Batch, Loss, Model, expect
-from unigen_edu.models.gan import P_Y
+from unigen_edu.declarations import P_Y, Batch, Loss, Model, expect
 from unigen_edu.models.iwgan import IWGAN
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from tests.learning.learning_check import LearningCheck, test_data
 from unigen_edu import metrics
 from unigen_edu.classifier import load_classifier
-from unigen_edu.declarations import Batch, Loss, Model, Sample
-from unigen_edu.models.vaegan import P_SOURCE, VAEGAN, constant, expect_path
+from unigen_edu.declarations import Batch, Loss, Model, Sample, constant
+from unigen_edu.models.vaegan import P_SOURCE, VAEGAN, expect_path
 
 
 def same_digit(model: Model, seed: int) -> float:
