@@ -2,21 +2,32 @@
 
 An exercise is a folder ``exercises/NAME`` of the repository:
 
-    source.ipynb   prompts, reference solutions, public and hidden tests, in otter-assign's format
+    source.ipynb   prompts, reference solutions, public and hidden tests, in otter-assign's format,
+                   with places that a course fills from its key
     answers.toml   plausible wrong answers and other right ones; the project's tests grade them all
     student/       generated and committed: NAME.ipynb and its public tests, nothing else
     generated/     generated, not committed: the autograder and the answer key
 
 ``python -m unigen_edu.exercises`` brings student/ and generated/ up to date;
 ``python -m unigen_edu.exercises --check`` says whether student/ is.
+
+The sources are open, so nothing rests on nobody having read them. The worlds, shapes, seeds and
+numbers of a course are drawn from its secret key: in a question, ``KEYED["seed"]`` stands for a
+whole number that the key and the name of the question determine, and a raw cell that begins with
+``# KEYED`` may define ``values(seed)``, whose results stand for ``KEYED["name"]`` in the code and
+for ``{{name}}`` in the text of that question. The repository's own notebooks are those of
+`OPEN_KEY`.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
+import hmac
 import importlib.util
 import json
+import pprint
 import re
 import shutil
 import sys
@@ -32,15 +43,21 @@ from unigen_edu.errors import UnigenError
 __all__ = ["Built", "build", "find_home", "generate", "names", "out_of_date"]
 
 SOURCE = "source.ipynb"
+OPEN_KEY = b"open"  # of the notebooks in the repository, whose answers anybody may read
 BANNER = "# Generated from exercises/{name}/source.ipynb by `make exercises`. Do not edit.\n"
 
 
 @dataclass(frozen=True)
 class Built:
-    """What one source notebook gives.  ``points``: question -> points, in order."""
+    """What one source notebook gives for one key.
+
+    ``points``: question -> points, in order.  ``values``: question -> what its key-dependent places
+    hold.
+    """
 
     name: str
     points: dict[str, float]
+    values: dict[str, dict[str, Any]]
     student: Path  # folder with NAME.ipynb and tests/
     autograder: Path  # otter's zip file, with the hidden tests
     key: Path  # the notebook with the reference solutions
@@ -63,8 +80,62 @@ def names(home: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(source.parent.name for source in home.glob(f"*/{SOURCE}")))
 
 
-def build(name: str, into: Path, home: Path | None = None) -> Built:
-    """Build the student's notebook, the autograder and the answer key in the folder ``into``."""
+def seed_of(key: bytes, name: str, question: str) -> int:
+    """What a course's key says of one question: 0 <= seed < 2**31, and no way back to the key."""
+    digest = hmac.new(key, f"{name}/{question}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def keyed(notebook: dict[str, Any], key: bytes, name: str) -> dict[str, dict[str, Any]]:
+    """Fill the places of a source notebook that depend on the key, in place.
+
+    Returns question -> the values that stood for its places. Raises UnigenError if a place asks
+    for a value that its question does not define.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    rest: list[dict[str, Any]] = []
+    within: list[dict[str, Any]] = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        begins = re.match(r"# BEGIN QUESTION\s+name: (\w+)", text)
+        if begins:
+            question = begins.group(1)
+            found[question], within = {"seed": seed_of(key, name, question)}, []
+        elif not found and ("KEYED[" in text or text.startswith("# KEYED")):
+            raise UnigenError(f"{name}: KEYED belongs to a question, and none has begun.")
+        if cell["cell_type"] == "raw" and text.startswith("# KEYED"):
+            environment: dict[str, Any] = {}
+            exec(compile(text, f"{name}/{question}: KEYED", "exec"), environment)
+            found[question] |= environment["values"](found[question]["seed"])
+            continue
+        rest.append(cell)
+        within.append(cell)
+        if text.startswith("# END QUESTION"):
+            for part in within:
+                code = part["cell_type"] != "markdown"
+                filled = fill("".join(part["source"]), found[question], code, f"{name} {question}")
+                part["source"] = filled.splitlines(keepends=True)
+    notebook["cells"] = rest
+    return found
+
+
+def fill(text: str, values: Mapping[str, Any], code: bool, where: str) -> str:
+    """``text`` with ``KEYED["name"]`` (code) or ``{{name}}`` (prose) replaced by the values."""
+
+    def value(match: re.Match[str]) -> str:
+        if match.group(1) not in values:
+            raise UnigenError(f"{where}: KEYED has no value {match.group(1)!r}.")
+        given = values[match.group(1)]
+        return pprint.pformat(given, width=90, compact=True, sort_dicts=False) if code else str(given)
+
+    return re.sub(r'KEYED\["(\w+)"\]' if code else r"\{\{(\w+)\}\}", value, text)
+
+
+def build(name: str, into: Path, home: Path | None = None, key: bytes = OPEN_KEY) -> Built:
+    """Build the student's notebook, the autograder and the answer key in the folder ``into``.
+
+    ``key``: the secret of the course, from which its worlds and numbers are drawn.
+    """
     source = (find_home() if home is None else home) / name / SOURCE
     if not source.is_file():
         raise UnigenError(f"there is no exercise {name!r}: {source} does not exist.")
@@ -78,7 +149,10 @@ def build(name: str, into: Path, home: Path | None = None) -> Built:
         # otter names what it writes after the file it reads, so the copy carries the final name.
         into.mkdir(parents=True, exist_ok=True)
         master = into / f"{name}.ipynb"
-        shutil.copyfile(source, master)
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        values = keyed(notebook, key, name)
+        functions = _functions_of(notebook)
+        master.write_text(as_json(notebook), encoding="utf-8")
         try:
             assign(str(master), str(into), no_run_tests=True, no_pdfs=True)
         finally:
@@ -87,13 +161,12 @@ def build(name: str, into: Path, home: Path | None = None) -> Built:
     student, private = into / "student", into / "autograder"
     _tidy_notebook(student / f"{name}.ipynb", name)
     _tidy_notebook(private / f"{name}.ipynb", name)
-    functions = _functions_of(source)
     for test in sorted((student / "tests").glob("*.py")):
         test.write_text(BANNER.format(name=name) + _as_written(test.read_text(), functions))
     tests = sorted((private / "tests").glob("*.py"), key=lambda t: by_number(t.stem))
     points = {t.stem: float(create_test_file(str(t), NBMetadataConfig()).possible) for t in tests}
     (archive,) = private.glob("*.zip")
-    return Built(name, points, student, archive, private / f"{name}.ipynb")
+    return Built(name, points, values, student, archive, private / f"{name}.ipynb")
 
 
 def by_number(question: str) -> tuple[int, str]:
@@ -111,10 +184,10 @@ def require_otter() -> None:
             )
 
 
-def _functions_of(source: Path) -> dict[str, str]:
-    """The functions in the code cells of a source notebook, by name, as they were typed."""
+def _functions_of(notebook: Mapping[str, Any]) -> dict[str, str]:
+    """The functions in the code cells of a notebook, by name, as they were typed."""
     found = {}
-    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
+    for cell in notebook["cells"]:
         code = "".join(cell["source"])
         if cell["cell_type"] != "code" or not re.search(r"^def ", code, re.MULTILINE):
             continue

@@ -60,8 +60,8 @@ class Runner:
     Cells tagged ``figure`` are drawn once only: they read nothing that students write.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.built = exercises.build(name, folder)
+    def __init__(self, name: str, folder: Path, key: bytes) -> None:
+        self.built = exercises.build(name, folder, key=key)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from otter.nbmeta_config import NBMetadataConfig
@@ -123,6 +123,7 @@ class Runner:
     def with_answer(self, question: str, code: str) -> Outcome:
         """The notebook with the reference's answers, but for one."""
         index = self.answer_cell[question]
+        code = exercises.fill(code, self.built.values[question], True, f"answer to {question}")
         environment = dict(self._before[question])
         earlier = list(self.answer_cell)[: list(self.answer_cell).index(question)]
         outcome = Outcome({q: self.reference.scores[q] for q in earlier})
@@ -170,6 +171,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             listed = [a for name in exercises.names() for a in listed_answers(name)]
             chosen = [answer for answer in listed if answer.kind == kind]
             metafunc.parametrize(f"{kind}_answer", chosen, ids=str)
+    if "blind_answer" in metafunc.fixturenames:
+        listed = [a for name in exercises.names() for a in listed_answers(name)]
+        chosen = [answer for answer in listed if answer.kind == "wrong" and answer.says is None]
+        metafunc.parametrize("blind_answer", chosen, ids=str)
 
 
 @pytest.fixture(scope="session")
@@ -180,18 +185,21 @@ def answers() -> Any:
 
 @pytest.fixture(scope="session")
 def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """runners(name) -> Runner, built once; the notebooks' default dtype is put back at the end."""
+    """runners(name, key) -> Runner, built once; the notebooks' default dtype is put back at the end.
+
+    Without a key it is the exercise as the repository holds it.
+    """
     import matplotlib
 
     dtype, backend = torch.get_default_dtype(), matplotlib.get_backend()
     matplotlib.use("agg")
-    made: dict[str, Runner] = {}
+    made: dict[tuple[str, bytes], Runner] = {}
 
-    def runner(name: str) -> Runner:
-        if name not in made:
-            made[name] = Runner(name, tmp_path_factory.mktemp(name))
+    def runner(name: str, key: bytes = exercises.OPEN_KEY) -> Runner:
+        if (name, key) not in made:
+            made[name, key] = Runner(name, tmp_path_factory.mktemp(name), key)
         torch.set_default_dtype(torch.float64)
-        return made[name]
+        return made[name, key]
 
     yield runner
     torch.set_default_dtype(dtype)

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+COURSES = (b"last year's course", b"this year's course")
+
+
+@pytest.mark.parametrize("key", COURSES, ids=bytes.decode)
+def test_every_course_can_be_solved_and_none_for_nothing(exercise, key, runners):
+    """A key draws other worlds and numbers: the same reference is right in them, the stub is not."""
+    runner = runners(exercise, key)
+    assert runner.reference.scores == runner.built.points
+    assert runner.stub().scores == dict.fromkeys(runner.built.points, 0)
+
 
 def test_reference_gets_every_point(exercise, runners):
     runner = runners(exercise)
@@ -32,6 +44,14 @@ def test_wrong_answer_loses_its_question_and_no_other(wrong_answer, runners):
         last = message.strip().splitlines()[-1]  # the sentence that the student reads
         assert last.startswith("AssertionError: ")
         assert last.count(". ") == 0
+
+
+def test_wrong_answer_that_only_a_hidden_test_notices_fails_in_another_course(
+    blind_answer, runners
+):
+    """What the public test lets pass must fail for every key, not by luck for one."""
+    runner, question = runners(blind_answer.exercise, COURSES[0]), blind_answer.question
+    assert runner.with_answer(question, blind_answer.code).scores[question] == 0
 
 
 def test_other_right_answer_keeps_every_point(right_answer, runners):
