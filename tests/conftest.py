@@ -29,3 +29,23 @@ def small() -> Callable[..., Model]:
         return models.create(name, **{"shape": (1, 4, 4), "latent": 3, **options})
 
     return create
+
+
+@pytest.fixture
+def processes_of() -> Callable[..., list[list[str]]]:
+    """processes_of(folder) -> command lines of a grading's processes with files in a folder."""
+    import contextlib
+
+    import psutil
+
+    from unigen_edu.sandbox import MARK
+
+    def find(folder: object) -> list[list[str]]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) and process.cwd().startswith(str(folder)):
+                    found.append(process.cmdline())
+        return found
+
+    return find

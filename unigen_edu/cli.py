@@ -1,4 +1,4 @@
-"""The `unigen` command: train, sample, evaluate, models, data, grade, doctor.
+"""The `unigen` command: train, sample, evaluate, models, data, grade, course, doctor.
 
 Imports of heavy libraries are inside the commands, so that `unigen --help` answers at once.
 """
@@ -148,6 +148,26 @@ def _parser() -> argparse.ArgumentParser:
     grade = command("grade", _grade, "Grade an exercise notebook, or every one in a folder.")
     grade.add_argument("path", type=Path, help="notebook or folder of notebooks")
     grade.add_argument("--out", type=Path, help="CSV to write (default: grades.csv in the folder)")
+    grade.add_argument(
+        "--course",
+        type=Path,
+        metavar="STAFF",
+        help="folder staff of the course handed out",
+    )
+    grade.add_argument("--jobs", type=int, default=2, help="submissions at a time (default: 2)")
+
+    course = command("course", _course, "Make a course: exercises drawn from a key of your own.")
+    course.add_argument("what", choices=["new"], help="new: write a course into an empty folder")
+    course.add_argument("folder", type=Path, help="where to write students/ and staff/")
+    course.add_argument(
+        "--key-file", type=Path, required=True, help="file with a long random word, kept secret"
+    )
+    course.add_argument(
+        "--exercises", nargs="+", default=[], metavar="NAME", help="some of them (default: all)"
+    )
+    course.add_argument(
+        "--repository", default="", metavar="URL", help="where students/ will be published"
+    )
 
     command("doctor", _doctor, "Report versions, devices, data and what is missing.")
     return parser
@@ -397,7 +417,18 @@ def _data(given: argparse.Namespace) -> int:
 def _grade(given: argparse.Namespace) -> int:
     from unigen_edu import grading
 
-    return grading.grade_path(given.path, out=given.out)
+    if given.jobs < 1:
+        raise UnigenError(f"--jobs is {given.jobs}: at least one submission runs at a time.")
+    return grading.grade_path(given.path, out=given.out, course=given.course, jobs=given.jobs)
+
+
+def _course(given: argparse.Namespace) -> int:
+    from unigen_edu import courses
+
+    key = courses.read_key(given.key_file)
+    found = courses.new(given.folder, key, names=given.exercises, repository=given.repository)
+    print(courses.summary(found, given.folder))
+    return 0
 
 
 def _doctor(given: argparse.Namespace) -> int:

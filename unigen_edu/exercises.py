@@ -44,6 +44,50 @@ __all__ = ["Built", "build", "find_home", "generate", "names", "out_of_date"]
 
 SOURCE = "source.ipynb"
 OPEN_KEY = b"open"  # of the notebooks in the repository, whose answers anybody may read
+# The first cell of every notebook; its source has only the line that names the two.
+FIRST_CELL = '''\
+# Run this cell first. It does nothing where the book is installed; in Colab it installs what is
+# missing. It never replaces the torch or numpy that you have.
+import importlib
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+{line}
+COURSE, TESTS = REPOSITORY, f"exercises/{{EXERCISE}}/student/tests"
+missing = [m for m in ("unigen_edu", "otter") if importlib.util.find_spec(m) is None]
+
+
+def fetch(address: str) -> Path:
+    """A copy of a repository, in this folder."""
+    folder = Path(address.rpartition("/")[2])
+    clone = ["git", "clone", "--quiet", "--depth", "1", address, str(folder)]
+    if not address or not (folder.is_dir() or subprocess.run(clone).returncode == 0):
+        raise RuntimeError(
+            f"Could not fetch {{address or 'the tests'}}: connect to the network, or download the "
+            f"whole folder of {{EXERCISE}}, the notebook with its folder tests."
+        )
+    return folder
+
+
+if missing:
+    kept = [p for p in ("torch", "torchvision", "numpy") if importlib.util.find_spec(p)]
+    pins = Path("kept-versions.txt")
+    pins.write_text("".join(f"{{p}}=={{importlib.metadata.version(p)}}\\n" for p in kept))
+    wanted = [f"./{{fetch(REPOSITORY)}}" if m == "unigen_edu" else "otter-grader" for m in missing]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(pins)]
+    subprocess.run([*pip, *wanted], check=True)
+    importlib.invalidate_caches()
+if not Path("tests").is_dir():
+    shutil.copytree(fetch(COURSE) / TESTS, "tests")
+
+import otter
+
+grader = otter.Notebook()
+'''
 BANNER = "# Generated from exercises/{name}/source.ipynb by `make exercises`. Do not edit.\n"
 
 
@@ -126,7 +170,9 @@ def fill(text: str, values: Mapping[str, Any], code: bool, where: str) -> str:
         if match.group(1) not in values:
             raise UnigenError(f"{where}: KEYED has no value {match.group(1)!r}.")
         given = values[match.group(1)]
-        return pprint.pformat(given, width=90, compact=True, sort_dicts=False) if code else str(given)
+        if not code:
+            return str(given)
+        return pprint.pformat(given, width=90, compact=True, sort_dicts=False)
 
     return re.sub(r'KEYED\["(\w+)"\]' if code else r"\{\{(\w+)\}\}", value, text)
 
@@ -150,6 +196,7 @@ def build(name: str, into: Path, home: Path | None = None, key: bytes = OPEN_KEY
         into.mkdir(parents=True, exist_ok=True)
         master = into / f"{name}.ipynb"
         notebook = json.loads(source.read_text(encoding="utf-8"))
+        _complete_first_cell(notebook, name)
         values = keyed(notebook, key, name)
         functions = _functions_of(notebook)
         master.write_text(as_json(notebook), encoding="utf-8")
@@ -167,6 +214,17 @@ def build(name: str, into: Path, home: Path | None = None, key: bytes = OPEN_KEY
     points = {t.stem: float(create_test_file(str(t), NBMetadataConfig()).possible) for t in tests}
     (archive,) = private.glob("*.zip")
     return Built(name, points, values, student, archive, private / f"{name}.ipynb")
+
+
+def _complete_first_cell(notebook: dict[str, Any], name: str) -> None:
+    """Write the cell tagged ``setup`` out, from the line that names exercise and repository."""
+    for cell in notebook["cells"]:
+        if "setup" in cell["metadata"].get("tags", []):
+            line = re.search(r"^EXERCISE, REPOSITORY = .*$", "".join(cell["source"]), re.MULTILINE)
+            if line is None:
+                raise UnigenError(f"{name}: the cell tagged 'setup' names no EXERCISE, REPOSITORY.")
+            text = FIRST_CELL.format(line=line.group(0)).strip()
+            cell["source"] = text.splitlines(keepends=True)
 
 
 def by_number(question: str) -> tuple[int, str]:

@@ -1,8 +1,9 @@
 """Grade exercise notebooks: `unigen grade FILE_OR_FOLDER`.
 
-Every submission is run by otter-grader in a process of its own, in an empty folder, with limits on
-time and memory. What cannot be graded gets one sentence that says why, and the rest is graded all
-the same. This keeps accidents apart, not attackers: a student's code runs as the user who grades.
+A submission runs in a sandbox of its own, without network and without files of the grader's, where
+the system has such walls; the tests run in another process that never executes a line of it (see
+`unigen_edu.judge` and `unigen_edu.sandbox`). What cannot be graded gets one sentence that says why,
+and the rest is graded all the same.
 """
 
 from __future__ import annotations
@@ -13,31 +14,29 @@ import hashlib
 import io
 import json
 import os
-import shutil
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unigen_edu import exercises
+from tqdm import tqdm
+
+from unigen_edu import courses, exercises, reports, sandbox
 from unigen_edu.errors import UnigenError
+from unigen_edu.judge import PATIENCE, Job, Verdict
 
 __all__ = ["Grade", "Limits", "grade_path", "grade_submissions"]
 
-RESULT, SUBMISSION, OUTPUT = "result.json", "submission.ipynb", "output.txt"
-PATIENCE = 3
-MARK = "UNIGEN_GRADING"  # in the environment of every process that a grading starts
-GIB = 2**30
-# What a student's code may know of the grader's environment. HOME and the like are not in it.
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "UNIGEN_DATA", "VIRTUAL_ENV")
+LARGEST = 50 * 2**20  # bytes of a submission
+GRACE = 60.0  # seconds that a judge may take beside the submission's own
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Limits:
     """What one submission may use.
 
     ``seconds``: computing time of its Python, so that a busy machine fails nobody; the clock may
-    show ``PATIENCE`` times as much.  ``memory``: GiB of data.  Windows has only the clock.
+    show ``PATIENCE`` times as much.  ``memory``: GiB, of all its processes together.
     """
 
     seconds: float = 60.0
@@ -61,7 +60,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Grade:
-    """The result of one submission.  ``reason`` says in a sentence why there are no scores."""
+    """The result of one submission.  ``reason`` says in a sentence why there are no scores.
+
+    ``says``: question -> the sentence of its public test, where that failed.  ``hidden_failed``:
+    question -> how many of its hidden tests failed.  ``errors``: of the first cells that ended in
+    an error, their number, its kind and its message.
+    """
 
     file: str
     student: str
@@ -70,6 +74,9 @@ class Grade:
     points: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     fingerprint: str = ""
+    says: Mapping[str, str] = field(default_factory=dict)
+    hidden_failed: Mapping[str, int] = field(default_factory=dict)
+    errors: tuple[tuple[int, str, str], ...] = ()
 
     @property
     def total(self) -> float:
@@ -101,12 +108,17 @@ def grade_path(
     limits: Limits | None = None,
     jobs: int = 2,
     home: Path | None = None,
+    course: Path | str | None = None,
 ) -> int:
     """Grade a notebook, or every notebook in a folder; print a line for each and write a CSV.
 
     The CSV goes to ``out``; for a folder the default is ``grades.csv`` in it, for one notebook
     there is none. It appears when all are graded. Until then the finished rows are in
-    ``grades.csv.partial``, and the same command continues from there after an interruption.
+    ``grades.csv.partial``, and the same command continues from there after an interruption. Beside
+    the CSV, ``grades_reports`` has a page for each submission, to be given to the student.
+
+    ``course``: the folder ``staff`` of a course made by `unigen course new`; without it, the
+    exercises as the repository holds them.
     Returns 0 if every submission was graded and 1 if some could not be.
     """
     path = Path(path)
@@ -114,17 +126,27 @@ def grade_path(
     if out is None and path.is_dir():
         out = path / "grades.csv"
     table = None if out is None else _Table(Path(out), submissions)
+    given = courses.load(Path(course)) if course is not None else None
+    if limits is None and given is not None:
+        limits = Limits(given.seconds, given.memory)
     if ignored:
         print(f"Not looked at, for it is no .ipynb file: {', '.join(ignored)}")
+    if not sandbox.best().walls:
+        print(f"Submissions run with {sandbox.best()}.", file=sys.stderr)
 
     width = max(len(submission.file) for submission in submissions)
     grades = []
-    results = grade_submissions(submissions, limits=limits, jobs=jobs, home=home, known=table)
+    results = grade_submissions(
+        submissions, limits=limits, jobs=jobs, home=home, course=given, known=table
+    )
+    progress = tqdm(total=len(submissions), unit="notebook", disable=None if table else True)
     try:
-        with contextlib.closing(results):  # whatever happens here, its processes end
+        with progress, contextlib.closing(results):  # whatever happens, its processes end
             for grade in results:
                 grades.append(grade)
-                print(f"{grade.file:<{width}}  {_describe(grade)}", flush=True)
+                with progress.external_write_mode():
+                    print(f"{grade.file:<{width}}  {_describe(grade)}", flush=True)
+                progress.update()
     except KeyboardInterrupt:
         done = f"stopped after {len(grades)} of {len(submissions)}"
         if table is not None:
@@ -181,26 +203,38 @@ def grade_submissions(
     limits: Limits | None = None,
     jobs: int = 2,
     home: Path | None = None,
+    course: courses.Course | None = None,
     known: _Table | None = None,
 ) -> Generator[Grade, None, None]:
     """Yield the `Grade` of each notebook, in the order given, ``jobs`` at a time.
 
-    ``home`` is the folder of the exercises, by default that of the repository.
+    The tests are those of ``course`` or, without one, of the exercises in the folder ``home``, by
+    default that of the repository.
     """
     limits = limits or Limits()
     exercises.require_otter()
-    home = exercises.find_home() if home is None else home
-    there = exercises.names(home)
+    if course is not None:
+        there = tuple(course.exercises)
+    else:
+        home = exercises.find_home() if home is None else home
+        there = exercises.names(home)
     todo = [s if isinstance(s, _Submission) else _submission(s) for s in submissions]
     recognised = [_recognise(submission.path, there) for submission in todo]
 
-    running = _Running()
+    judges = _Judges(max(1, jobs))
     with tempfile.TemporaryDirectory(prefix="unigen-grade-") as temporary:
         work = Path(temporary)
-        built = {
-            exercise: exercises.build(exercise, work / "exercises" / exercise, home)
-            for exercise in sorted({r.exercise for r in recognised if r.exercise})
-        }
+        wanted = sorted({r.exercise for r in recognised if r.exercise})
+        if course is not None:
+            built = {name: course.exercises[name] for name in wanted}
+        else:
+            assert home is not None
+            built = {
+                name: courses.of_build(exercises.build(name, work / name, home)) for name in wanted
+            }
+        # A submission sees neither the tests nor what the others handed in.
+        hidden = [str(folder) for folder in {work, *(s.path.resolve().parent for s in todo)}]
+        hidden += [str(folder) for folder in {e.tests.parent for e in built.values()}]
 
         def one(number: int) -> Grade:
             submission, seen = todo[number], recognised[number]
@@ -209,13 +243,12 @@ def grade_submissions(
                 grade = Grade(file, student, seen.exercise, reason=seen.reason)
             else:
                 exercise = built[seen.exercise]
-                stamp = _fingerprint(seen.content, exercise)
+                stamp = _fingerprint(seen.cells, exercise)
                 finished = known.finished(file, stamp, exercise) if known else None
                 if finished is not None:
                     return finished
-                job = work / f"job-{number}"
-                grade = _run_job(job, submission, seen, exercise, stamp, limits, running)
-                shutil.rmtree(job, ignore_errors=True)
+                verdict = judges.decide(seen.cells, exercise.tests, limits, hidden)
+                grade = _grade(submission, exercise, verdict, stamp)
             if known is not None:
                 known.add(grade)
             return grade
@@ -224,21 +257,51 @@ def grade_submissions(
             try:
                 yield from pool.map(one, range(len(todo)))
             except BaseException:
-                running.stop()
+                judges.stop()
                 pool.shutdown(cancel_futures=True)
                 raise
+            finally:
+                judges.stop()
+
+
+def _grade(
+    submission: _Submission, exercise: courses.Exercise, verdict: Verdict, stamp: str
+) -> Grade:
+    """A verdict as a grade: complete and within the points, or a reason."""
+    reason, scores = verdict.reason, verdict.scores
+    points = exercise.points
+    if not reason and not all(0 <= scores.get(question, -1) <= 1 for question in points):
+        reason = "not every question has a score: the judge and the exercise do not agree."
+    if reason:
+        return Grade(submission.file, submission.student, exercise.name, reason=reason)
+    return Grade(
+        submission.file,
+        submission.student,
+        exercise.name,
+        {question: scores[question] * points[question] for question in points},
+        points,
+        fingerprint=stamp,
+        says=verdict.says,
+        hidden_failed=verdict.hidden_failed,
+        errors=tuple((number, kind, message) for number, kind, message in verdict.errors),
+    )
 
 
 @dataclass(frozen=True)
 class _Recognised:
     exercise: str = ""
-    content: bytes = b""
+    cells: list[str] = field(default_factory=list)  # of code
     reason: str = ""
 
 
 def _recognise(path: Path, there: tuple[str, ...]) -> _Recognised:
     """Read a submission and find out which exercise it is, or why it is none."""
     try:
+        if path.stat().st_size > LARGEST:
+            return _Recognised(
+                reason=f"the file has more than {LARGEST // 2**20} MB: clear its outputs, and "
+                "hand it in again."
+            )
         content = path.read_bytes()
     except OSError as error:
         return _Recognised(reason=f"it cannot be read ({error.strerror}).")
@@ -253,7 +316,7 @@ def _recognise(path: Path, there: tuple[str, ...]) -> _Recognised:
             reason=f"it is no notebook: its JSON breaks at line {error.lineno}, "
             f"column {error.colno}; ask for the file again."
         )
-    except RecursionError:
+    except (RecursionError, ValueError):  # a number of a million digits, say
         return _Recognised(reason="it is no notebook: its JSON is nested too deeply.")
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         return _Recognised(reason="it is no Jupyter notebook: it has no list of cells.")
@@ -268,8 +331,13 @@ def _recognise(path: Path, there: tuple[str, ...]) -> _Recognised:
             reason=f"it is for exercise {exercise!r}, which is not here "
             f"(there are {', '.join(there)})."
         )
+    language = _language(notebook)
+    if language not in ("", "python"):
+        return _Recognised(
+            exercise, reason=f"it is a notebook in {language}, and the exercise is in Python."
+        )
     try:
-        return _Recognised(exercise, _normalise(notebook, exercise))
+        return _Recognised(exercise, _code_cells(notebook))
     except Exception as error:  # nbformat raises many kinds
         return _Recognised(
             exercise, reason=f"it is no valid notebook: {str(error).splitlines()[0][:200]}"
@@ -292,11 +360,22 @@ def _exercise_of(notebook: dict[str, Any]) -> str | None:
     return None
 
 
-def _normalise(notebook: dict[str, Any], exercise: str) -> bytes:
-    """The submission as it is run: this machine's Python, no outputs, no metadata of cells.
+def _language(notebook: Mapping[str, Any]) -> str:
+    """The programming language that the metadata name, in small letters; "" if they name none."""
+    metadata = notebook.get("metadata")
+    for part, name in (("kernelspec", "language"), ("language_info", "name")):
+        inner = metadata.get(part) if isinstance(metadata, dict) else None
+        named = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(named, str) and named:
+            return named.lower()[:40]
+    return ""
 
-    A kernel that exists on the student's machine only, or a cell marked to be skipped, would
-    otherwise change what is graded.
+
+def _code_cells(notebook: dict[str, Any]) -> list[str]:
+    """The code of a notebook of any version; raises if it is no valid notebook.
+
+    Only the code is graded: a kernel that exists on the student's machine only, or a cell marked to
+    be skipped, changes nothing.
     """
     import nbformat
     from nbformat import converter, reader
@@ -310,20 +389,15 @@ def _normalise(notebook: dict[str, Any], exercise: str) -> bytes:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         cell.pop("attachments", None)
-    clean.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "otter": {"assignment_name": exercise},
-        }
-    )
+    clean.metadata = nbformat.NotebookNode()
     nbformat.validate(clean)
-    return exercises.as_json(clean).encode()
+    return [cell.source for cell in clean.cells if cell.cell_type == "code"]
 
 
-def _fingerprint(content: bytes, exercise: exercises.Built) -> str:
+def _fingerprint(cells: list[str], exercise: courses.Exercise) -> str:
     """Changes when the submission or a test changes: a finished row is valid for one of these."""
-    digest = hashlib.sha256(content)
-    for test in sorted((exercise.key.parent / "tests").glob("*.py")):
+    digest = hashlib.sha256(json.dumps(cells).encode())
+    for test in sorted(exercise.tests.glob("*.py")):
         digest.update(test.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -352,182 +426,95 @@ def _interrupted_once() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# ---- one submission, one process ---------------------------------------------------------------
+# ---- judges ------------------------------------------------------------------------------------
 
 
-class _Running:
-    """The marks of the processes under way, so that Ctrl-C can end them all."""
+def _close(judge: subprocess.Popen[str]) -> None:
+    """End a judge and close the pipes to it."""
+    judge.kill()
+    judge.wait()
+    for pipe in (judge.stdin, judge.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
-    def __init__(self) -> None:
+
+class _Judges:
+    """The processes that decide, at most ``jobs``, and what runs under them."""
+
+    def __init__(self, jobs: int) -> None:
         self._lock, self._marks, self._stopped = threading.Lock(), set[str](), False
+        self._free: queue.SimpleQueue[tuple[int, subprocess.Popen[str] | None]]
+        self._free = queue.SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+        for slot in range(jobs):
+            self._free.put((slot, None))
 
-    def start(self) -> str | None:
-        with self._lock:
-            mark = uuid.uuid4().hex
-            self._marks.add(mark)
-            return None if self._stopped else mark
+    def decide(self, cells: list[str], tests: Path, limits: Limits, hidden: list[str]) -> Verdict:
+        """The verdict on one submission; never raises for what a submission does."""
+        slot, judge = self._free.get()
+        mark = uuid.uuid4().hex
+        try:
+            with self._lock:
+                if self._stopped:
+                    return Verdict(reason="grading was stopped.")
+                self._marks.add(mark)
+            if judge is None or judge.poll() is not None:
+                judge = self._start()
+            walls = sandbox.best()
+            job = Job(
+                cells, str(tests), limits.seconds, limits.memory, mark, hidden, slot,
+                walls.walls, walls.other_user,
+            )  # fmt: skip
+            line = self._ask(judge, json.dumps(asdict(job)), PATIENCE * limits.seconds + GRACE)
+            if line is not None:
+                return Verdict(**json.loads(line))
+            _close(judge)
+            judge = None
+            return Verdict(reason="the judge did not come to a verdict: a test may be broken.")
+        finally:
+            self._free.put((slot, judge))
 
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            marks = set(self._marks)
-        for mark in marks:
-            _end_processes(mark)
-
-
-def _run_job(
-    job: Path,
-    submission: _Submission,
-    seen: _Recognised,
-    exercise: exercises.Built,
-    stamp: str,
-    limits: Limits,
-    running: _Running,
-) -> Grade:
-    """Run otter on one submission in a fresh folder and process; never raises for the student."""
-
-    def not_graded(reason: str) -> Grade:
-        return Grade(submission.file, submission.student, exercise.name, reason=reason)
-
-    mark = running.start()
-    if mark is None:
-        return not_graded("grading was stopped.")
-    for folder in ("home", "temporary"):
-        (job / folder).mkdir(parents=True)
-    (job / SUBMISSION).write_bytes(seen.content)
-    with (job / OUTPUT).open("wb") as output:
-        worker = [sys.executable, "-m", "unigen_edu.grading", str(job), str(exercise.autograder)]
-        process = subprocess.Popen(
-            [*worker, str(limits.seconds), str(limits.memory)],
-            cwd=job,
-            env=_environment(job, mark),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+    def _start(self) -> subprocess.Popen[str]:
+        judge = subprocess.Popen(
+            [sys.executable, "-m", "unigen_edu.judge"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,
         )
+        with self._lock:
+            self._all.append(judge)
+        return judge
+
+    @staticmethod
+    def _ask(judge: subprocess.Popen[str], request: str, seconds: float) -> str | None:
+        """A line of reply; None if the judge ended or was late, in which case it is ended."""
+        assert judge.stdin is not None
+        assert judge.stdout is not None
+        timer = threading.Timer(seconds, judge.kill)
+        timer.start()
         try:
-            process.wait(timeout=PATIENCE * limits.seconds)
-        except subprocess.TimeoutExpired:
-            return not_graded(_too_slow(limits.seconds))
+            judge.stdin.write(request + "\n")
+            judge.stdin.flush()
+            return judge.stdout.readline() or None
+        except OSError:
+            return None
         finally:
-            _end_processes(mark)
-            process.kill()
-            process.wait()
-    try:
-        result = json.loads((job / RESULT).read_text())
-    except (OSError, ValueError):
-        return not_graded(f"the grading process ended early, with status {process.returncode}.")
-    if result.get("reason"):
-        return not_graded(result["reason"])
-    scores = {question: float(result["scores"].get(question, -1)) for question in exercise.points}
-    if any(not 0 <= scores[question] <= exercise.points[question] for question in scores):
-        return not_graded("not every question has a score: the notebook disturbed its own tests.")
-    return Grade(
-        submission.file,
-        submission.student,
-        exercise.name,
-        scores,
-        exercise.points,
-        fingerprint=stamp,
-    )
+            timer.cancel()
 
-
-def _environment(job: Path, mark: str) -> dict[str, str]:
-    """A small environment: nothing secret, nothing of the user's own configuration."""
-    package = str(Path(__file__).resolve().parent.parent)
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        "HOME": str(job / "home"),
-        "TMPDIR": str(job / "temporary"),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "MPLBACKEND": "agg",
-        "CUDA_VISIBLE_DEVICES": "",  # the same numbers with and without a GPU
-        "LANG": "C.UTF-8",
-        MARK: mark,
-    }
-
-
-def _end_processes(mark: str) -> None:
-    """End everything that carries the mark: otter, its kernel, and whatever that started.
-
-    A kernel has a session of its own, so ending otter's process group would leave it running.
-    """
-    import psutil  # type: ignore[import-untyped]
-
-    for _ in range(20):  # a process may start another while we look
-        alive = 0
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                    process.kill()
-                    alive += 1
-        if not alive:
-            return
-        time.sleep(0.05)
-
-
-def _worker(job: Path, autograder: str, seconds: float, memory: float) -> None:
-    """The other end of `_run_job`: limit this process, let otter grade, write the result."""
-    _limit(seconds, memory)
-    result: dict[str, Any]
-    try:
-        from otter.api import grade_submission
-
-        graded = grade_submission(SUBMISSION, autograder, quiet=True)
-        if graded.catastrophic_error is not None:
-            result = {"reason": "it ended before its tests could run: look for exit() or a crash."}
-        else:
-            result = {"scores": {q: graded.get_score(q) for q in graded.test_files}}
-    except BaseException as error:
-        if _spent_by_kernel() >= seconds - 1:
-            reason = _too_slow(seconds)
-        elif type(error).__name__ == "DeadKernelError":
-            reason = "its Python died while it ran: out of memory, exit() or a crash."
-        else:
-            first = (str(error).strip().splitlines() or [""])[0][:200]
-            reason = f"otter-grader gave up with {type(error).__name__}: {first}"
-        result = {"reason": reason}
-    (job / RESULT).write_text(json.dumps(result))
-
-
-def _too_slow(seconds: float) -> str:
-    return (
-        f"it did not finish in {seconds:g} s of computing or {PATIENCE * seconds:g} s on the "
-        "clock: look for a loop or a wait that never ends."
-    )
-
-
-def _spent_by_kernel() -> float:
-    """Seconds of computing of the processes that this one started and that have ended."""
-    with contextlib.suppress(ImportError):
-        import resource
-
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return spent.ru_utime + spent.ru_stime
-    return 0.0
-
-
-def _limit(seconds: float, memory: float) -> None:
-    """Limits that the kernel inherits. The time on the clock is watched from outside."""
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return
-    wanted = {
-        "RLIMIT_DATA": int(memory * GIB),
-        "RLIMIT_CPU": int(seconds),
-        "RLIMIT_FSIZE": GIB,
-        "RLIMIT_CORE": 0,
-    }
-    for name, most in wanted.items():
-        with contextlib.suppress(ValueError, OSError, AttributeError):
-            resource.setrlimit(getattr(resource, name), (most, most))
+    def stop(self) -> None:
+        """End them all, and every submission under them."""
+        with self._lock:
+            self._stopped = True
+            marks, judges = set(self._marks), list(self._all)
+        for judge in judges:
+            _close(judge)
+        for mark in marks:
+            sandbox.end_processes(mark)
 
 
 # ---- the CSV -----------------------------------------------------------------------------------
@@ -544,6 +531,7 @@ class _Table:
 
     def __init__(self, path: Path, submissions: list[_Submission]) -> None:
         self.path, self.partial = path, path.with_name(path.name + ".partial")
+        self.reports = path.with_name(f"{path.stem}_reports")
         self._lock = threading.Lock()
         files = {submission.file for submission in submissions}
         if not path.parent.is_dir():
@@ -574,7 +562,7 @@ class _Table:
         except (OSError, UnicodeDecodeError, csv.Error):
             return None
 
-    def finished(self, file: str, stamp: str, exercise: exercises.Built) -> Grade | None:
+    def finished(self, file: str, stamp: str, exercise: courses.Exercise) -> Grade | None:
         """The grade of an interrupted run, if neither submission nor tests have changed since."""
         row = self._kept.get(file)
         if row is None or row["fingerprint"] != stamp:
@@ -589,6 +577,7 @@ class _Table:
 
     def add(self, grade: Grade) -> None:
         """Keep a finished grade, in case the run does not come to its end."""
+        reports.write(self.reports, grade)
         with self._lock:
             self._rows[grade.file] = self._row(grade)
             _replace(self.partial, self._text(self._rows.values()))
@@ -639,8 +628,3 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
