@@ -56,7 +56,8 @@ HONEST = {
     "ines": (
         ["q1 = 3", "def twice(x):\n    while True: pass", RIGHT[2]], not_graded(STUCK, SLOW)),
     "jon": (
-        ["q1 = 3", "def twice(x):\n    import time; time.sleep(99)", RIGHT[2]], not_graded(STUCK, SLOW)),
+        ["q1 = 3", "def twice(x):\n    import time; time.sleep(99)", RIGHT[2]],
+        not_graded(STUCK, SLOW)),
     # Magics, and checks in the middle: what is defined there counts, not what comes later.
     "kim": (
         ["%matplotlib inline\n!true", "import otter\ngrader = otter.Notebook()", *RIGHT,

@@ -152,7 +152,10 @@ def _decide(verdict: Verdict, asker: Asker, question: str, path: str, seconds: f
     verdict.hidden_failed[question] = sum(result.test_case.hidden for result in failed)
     public = [r.message.strip().splitlines()[-1] for r in failed if not r.test_case.hidden]
     if public:
-        verdict.says[question] = public[0].removeprefix("AssertionError: ")[:400]
+        says = public[0].removeprefix("AssertionError: ")
+        if says == public[0]:  # not a sentence of the check, but an error in the answer
+            says = f"The answer ended in an error: {says}"
+        verdict.says[question] = says[:400]
 
 
 @lru_cache(maxsize=1000)

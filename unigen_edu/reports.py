@@ -22,7 +22,8 @@ body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.4rem; margin: 0 } p.of { color: var(--quiet); margin: .2rem 0 1.6rem }
 p.total { font-size: 1.15rem } table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .55rem .7rem .55rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
+  border-bottom: 1px solid var(--line) }
+td.says, li, h1 { overflow-wrap: anywhere }
 td.points { white-space: nowrap; font-variant-numeric: tabular-nums }
 .full { color: var(--full) } .part { color: var(--part) } .none { color: var(--none) }
 h2 { font-size: 1.05rem; margin-top: 2rem } code { font-size: .92em } li { margin: .3rem 0 }
@@ -75,11 +76,16 @@ def page(grade: Grade) -> str:
     )
 
 
+def _with_code(sentence: str) -> str:
+    """A sentence in HTML, what stands between backticks in it as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(sentence))
+
+
 def _row(grade: Grade, question: str) -> str:
     score, points = grade.scores[question], grade.points[question]
     kind = "full" if score == points else "part" if score else "none"
     says = RIGHT if score == points else grade.says.get(question) or ELSEWHERE
     return (
         f'<tr><td>{html.escape(question)}</td><td class="points {kind}">{score:g} / {points:g}</td>'
-        f"<td>{html.escape(says)}</td></tr>"
+        f'<td class="says">{_with_code(says)}</td></tr>'
     )

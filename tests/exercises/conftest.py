@@ -8,6 +8,7 @@ files. tests/test_grading.py shows that the two agree.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -55,7 +57,7 @@ def checked_question(cell: Mapping[str, Any]) -> str | None:
 
 
 class Runner:
-    """Executes the reference once, and other answers from where the reference then stood.
+    """Executes the reference once, and another answer from where the reference then stood.
 
     Cells tagged ``figure`` are drawn once only: they read nothing that students write.
     """
@@ -78,6 +80,7 @@ class Runner:
             if index in question_at:
                 self._before[question_at[index]] = dict(environment)
             self._run(cell, environment, self.reference)
+        plt.close("all")
 
     def _answer_cells(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -120,17 +123,44 @@ class Runner:
                 self._run(cell, environment, outcome)
         return outcome
 
+    def wanted_names(self, question: str) -> set[str]:
+        """What the tests of a question ask for."""
+        cases = self.tests[question].test_cases
+        return {name for c in cases for name in inspect.signature(c.body.test_func).parameters}
+
+    def filled(self, question: str, code: str) -> str:
+        """The code of a listed answer with the values that this course's key gives its question."""
+        return exercises.fill(code, self.built.values[question], True, f"answer to {question}")
+
+    def alone(self, question: str, code: str, **names: Any) -> float:
+        """The score of one question with this answer, which sees ``names``; no other is asked."""
+        environment, outcome = {**self._before[question], **names}, Outcome()
+        execute(code, environment)
+        check = next(cell for cell in self.cells if checked_question(cell) == question)
+        self._run(check, environment, outcome)
+        return outcome.scores[question]
+
     def with_answer(self, question: str, code: str) -> Outcome:
-        """The notebook with the reference's answers, but for one."""
-        index = self.answer_cell[question]
-        code = exercises.fill(code, self.built.values[question], True, f"answer to {question}")
-        environment = dict(self._before[question])
-        earlier = list(self.answer_cell)[: list(self.answer_cell).index(question)]
-        outcome = Outcome({q: self.reference.scores[q] for q in earlier})
-        for cell in [{"source": code, "tags": []}, *self.cells[index + 1 :]]:
+        """The reference's notebook as far as this question, which is answered in another way."""
+        environment, outcome = dict(self._before[question]), Outcome()
+        start = self.answer_cell[question] + 1
+        for cell in [{"source": self.filled(question, code), "tags": []}, *self.cells[start:]]:
             if "figure" not in cell["tags"]:
                 with contextlib.suppress(Exception):  # an error ends a cell, not the notebook
                     self._run(cell, environment, outcome)
+            if question in outcome.scores:
+                break
+        return outcome
+
+    def with_answers(self, answers: Mapping[str, str]) -> Outcome:
+        """The whole notebook, with these answers (question -> code), else the reference's."""
+        environment, outcome = dict[str, Any](), Outcome()
+        replaced = {self.answer_cell[q]: self.filled(q, code) for q, code in answers.items()}
+        for index, cell in enumerate(self.cells):
+            if "figure" not in cell["tags"]:
+                written = {**cell, "source": replaced.get(index, cell["source"])}
+                with contextlib.suppress(Exception):
+                    self._run(written, environment, outcome)
         return outcome
 
 
@@ -185,7 +215,7 @@ def answers() -> Any:
 
 @pytest.fixture(scope="session")
 def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """runners(name, key) -> Runner, built once; the notebooks' default dtype is put back at the end.
+    """runners(name, key) -> Runner, built once; the notebooks' dtype is put back at the end.
 
     Without a key it is the exercise as the repository holds it.
     """

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections import Counter
 
 import pytest
 
-COURSES = (b"last year's course", b"this year's course")
+from tests.exercises.conftest import checked_question
+
+COURSES = (b"this year's course",)
+
+
+def top_level_names(code: str) -> set[str]:
+    """The names that a cell binds."""
+    found = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        for part in ast.walk(node) if isinstance(node, ast.Assign | ast.AnnAssign) else ():
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                found.add(part.id)
+    return found
+
+
+def loaded_names(code: str) -> set[str]:
+    """The names that a cell reads."""
+    nodes = ast.walk(ast.parse(code))
+    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 @pytest.mark.parametrize("key", COURSES, ids=bytes.decode)
 def test_every_course_can_be_solved_and_none_for_nothing(exercise, key, runners):
-    """A key draws other worlds and numbers: the same reference is right in them, the stub is not."""
+    """A key draws other worlds and numbers: the reference is right in them, the stub is not."""
     runner = runners(exercise, key)
     assert runner.reference.scores == runner.built.points
     assert runner.stub().scores == dict.fromkeys(runner.built.points, 0)
@@ -31,10 +53,10 @@ def test_stub_runs_through_and_gets_nothing(exercise, runners):
     assert all(outcome.messages[question] for question in runner.built.points)
 
 
-def test_wrong_answer_loses_its_question_and_no_other(wrong_answer, runners):
+def test_wrong_answer_loses_its_question(wrong_answer, runners):
     runner, question = runners(wrong_answer.exercise), wrong_answer.question
     outcome = runner.with_answer(question, wrong_answer.code)
-    assert outcome.scores == {**runner.built.points, question: 0}
+    assert outcome.scores == {question: 0}
     if wrong_answer.says is None:
         assert outcome.messages[question] == []  # the public test is content ...
         assert outcome.hidden_failures[question]  # ... and the hidden one is not
@@ -46,6 +68,35 @@ def test_wrong_answer_loses_its_question_and_no_other(wrong_answer, runners):
         assert last.count(". ") == 0
 
 
+def test_wrong_answers_lose_no_other_question(exercise, runners, answers):
+    """One question right and all others wrong, for each question in turn: it keeps its points."""
+    runner = runners(exercise)
+    wrong = {a.question: a.code for a in reversed(answers(exercise)) if a.kind == "wrong"}
+    for question, points in runner.built.points.items():
+        others = {other: code for other, code in wrong.items() if other != question}
+        assert runner.with_answers(others).scores == {**dict.fromkeys(wrong, 0), question: points}
+
+
+def test_no_question_reads_the_answer_of_another(exercise, runners, answers):
+    """Whatever an answer defines, no cell between and no test of another question uses it."""
+    runner = runners(exercise)
+    defined: dict[str, set[str]] = {}
+    for question in runner.built.points:
+        defined[question] = top_level_names(runner.source(question))
+    used: dict[str, set[str]] = {question: set() for question in defined}
+    pending: set[str] = set()
+    for cell in runner.cells:
+        question = checked_question(cell)
+        if question is None:
+            pending |= loaded_names(cell["source"])
+        else:
+            used[question] |= pending | runner.wanted_names(question)
+            pending = set()
+    for question, names in defined.items():
+        for other, read in used.items():
+            assert other == question or not names & read, (question, other, names & read)
+
+
 def test_wrong_answer_that_only_a_hidden_test_notices_fails_in_another_course(
     blind_answer, runners
 ):
@@ -54,10 +105,51 @@ def test_wrong_answer_that_only_a_hidden_test_notices_fails_in_another_course(
     assert runner.with_answer(question, blind_answer.code).scores[question] == 0
 
 
+NAN = """
+def __to_nan(value):
+    import math
+    if isinstance(value, torch.Tensor):
+        return value * math.nan if value.is_floating_point() else value
+    if isinstance(value, bool) or not isinstance(value, (float, list, tuple, dict)):
+        return value
+    if isinstance(value, float):
+        return math.nan
+    if isinstance(value, dict):
+        return {{key: __to_nan(part) for key, part in value.items()}}
+    made = [__to_nan(part) for part in value]
+    return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+
+__seen, __right = [], {name}
+
+def {name}(*args, **kwargs):
+    value = __right(*args, **kwargs)
+    made = __to_nan(value)
+    __seen.append(repr(made) != repr(value))
+    return made
+"""
+
+
+def test_not_a_number_is_no_answer(exercise, runners):
+    """NaN is neither near nor far: a test that asks `if abs(a - b) > tolerance` lets it pass."""
+    runner, tried = runners(exercise), 0
+    for question, points in runner.built.points.items():
+        reference = runner.source(question)
+        for name in re.findall(r"^def (\w+)\(", reference, re.MULTILINE)[-1:]:
+            environment = f"import torch\n{reference}\n{NAN.format(name=name)}"
+            seen = f"{environment}\n__watch.append(__seen)"
+            watch: list[list[bool]] = []
+            score = runner.alone(question, seen, __watch=watch)
+            if any(watch[0]):  # some answers hold no numbers with a point
+                assert score < points, question
+                tried += 1
+    assert tried
+
+
 def test_other_right_answer_keeps_every_point(right_answer, runners):
     runner = runners(right_answer.exercise)
     outcome = runner.with_answer(right_answer.question, right_answer.code)
-    assert outcome.scores == runner.built.points, outcome.messages[right_answer.question]
+    points = runner.built.points[right_answer.question]
+    assert outcome.scores == {right_answer.question: points}, outcome.messages
 
 
 def test_enough_answers_are_listed(exercise, runners, answers):
