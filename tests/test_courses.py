@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,10 @@ from unigen_edu.grading import grade_path
 
 KEY = b"a long and secret word of this year"
 ROOT = exercises.find_home().parent
-BOOK = "https://github.com/OWNER/unigen-edu"
+(BOOK,) = re.findall(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 LINKS = (
-    "# A\n\n[Open in Colab](https://colab.research.google.com/github/OWNER/unigen-edu/x.ipynb) · "
-    "[Open in Binder](https://mybinder.org/v2/gh/OWNER/unigen-edu/main)\n\nText."
+    "# A\n\n[Open in Colab](https://colab.research.google.com/github/the/book/x.ipynb) · "
+    "[Open in Binder](https://mybinder.org/v2/gh/the/book/main)\n\nText."
 )
 
 

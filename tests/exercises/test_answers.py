@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
+import dis
 import re
 from collections import Counter
+from types import CodeType
 
 import pytest
 
@@ -13,22 +14,18 @@ from tests.exercises.conftest import checked_question
 COURSES = (b"this year's course",)
 
 
-def top_level_names(code: str) -> set[str]:
-    """The names that a cell binds."""
-    found = set()
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
-        for part in ast.walk(node) if isinstance(node, ast.Assign | ast.AnnAssign) else ():
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                found.add(part.id)
-    return found
-
-
-def loaded_names(code: str) -> set[str]:
-    """The names that a cell reads."""
-    nodes = ast.walk(ast.parse(code))
-    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+def names_read(code: str) -> set[str]:
+    """The names that a cell takes from elsewhere, in its functions too."""
+    read, stored, pending = set(), set(), [compile(code, "<cell>", "exec")]
+    while pending:
+        part = pending.pop()
+        pending += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
+        for instruction in dis.get_instructions(part):
+            if instruction.opname.startswith(("LOAD_NAME", "LOAD_GLOBAL")):
+                read.add(instruction.argval)
+            elif instruction.opname.startswith(("STORE_NAME", "STORE_GLOBAL")):
+                stored.add(instruction.argval)
+    return read - stored
 
 
 @pytest.mark.parametrize("key", COURSES, ids=bytes.decode)
@@ -80,15 +77,13 @@ def test_wrong_answers_lose_no_other_question(exercise, runners, answers):
 def test_no_question_reads_the_answer_of_another(exercise, runners, answers):
     """Whatever an answer defines, no cell between and no test of another question uses it."""
     runner = runners(exercise)
-    defined: dict[str, set[str]] = {}
-    for question in runner.built.points:
-        defined[question] = top_level_names(runner.source(question))
+    defined = {question: runner.wanted_names(question) for question in runner.built.points}
     used: dict[str, set[str]] = {question: set() for question in defined}
     pending: set[str] = set()
     for cell in runner.cells:
         question = checked_question(cell)
         if question is None:
-            pending |= loaded_names(cell["source"])
+            pending |= names_read(cell["source"])
         else:
             used[question] |= pending | runner.wanted_names(question)
             pending = set()

@@ -25,7 +25,8 @@ def public_q1(weights):
     on_data, on_generated = (p[1] * D.log()).sum(), (p[0] * (1 - D).log()).sum()
 
     answer = weights(0.2) if callable(weights) else None
-    usable = isinstance(answer, (tuple, list)) and len(answer) == 3 and ... not in answer
+    usable = isinstance(answer, (tuple, list)) and len(answer) == 3
+    usable = usable and all(isinstance(v, (int, float, torch.Tensor)) for v in answer)
     assert usable, "`weights` still has dots in it, or does not return the three numbers A, B, C."
     A, B, C = (float(value) for value in answer)
     why = None

@@ -9,29 +9,32 @@ all_or_nothing = True
 
 @test_case(points=None, hidden=False)
 def public_q5(reading):
-    often = ("always", "sometimes", "never")
-    choices = {
-        "right": often,
-        "left": often,
-        "constant": ("above H", "on H", "below H"),
-        "lowest": ("-JSD", "-log 2", "-KL(p_g||p_data)", "no limit"),
-        "repair": (
-            "for every D",
-            "for every D that is no worse than a coin",
-            "for the optimal D only",
-        ),
-    }
+    import math
+
+    words = ("always", "sometimes", "never")
     answer = reading if isinstance(reading, dict) else {}
-    for line, words in choices.items():
-        shown = ", ".join(words)
-        assert answer.get(line) in words, f'"{line}" needs one of: {shown}.'
+    for letter in "abcde":
+        assert answer.get(letter) in words, f'"{letter}" needs one of: always, sometimes, never.'
+    low = answer.get("lowest")
+    usable = isinstance(low, (int, float)) and math.isfinite(low)
+    assert usable, '"lowest" needs a number, for there is a lowest height.'
+    hinted = {'a': 'always', 'b': 'never', 'c': 'sometimes', 'd': 'always', 'e': 'always'}
+    hints = {'a': 'for t near 1 these lie next to C',
+ 'b': 'O is one of these, and lies above the horizontal line',
+ 'c': 'the number c cancels in the target, so all lie on one point',
+ 'd': 'O and C are such a pair, and both count',
+ 'e': 'find it in the picture'}
+    typical = {'minus log 2': -0.6931, 'minus KL': -0.3696, 'minus the other KL': -0.3858}
     why = None
-    if answer["right"] == "never":
-        why = "On the right side, look at O: the optimal discriminator lies above the line."
-    elif answer["left"] == "never":
-        why = "Look again at the upper left quarter of the picture: it is not empty."
-    elif answer["left"] == "always":
-        why = "On the left side, look at C: there the KL term is zero and the JSD is not."
-    elif answer["lowest"] == "no limit":
-        why = "A KL divergence cannot be negative, so KL term - JSD cannot fall for ever."
+    for letter in "abcde":
+        if why is None and answer[letter] == hinted[letter]:
+            why = f'Line "{letter}" is not "{answer[letter]}": {hints[letter]}.'
+    if why is None and low > 0:
+        why = '"lowest" is positive, and C lies below the horizontal line.'
+    elif why is None and abs(low - typical["minus log 2"]) < 2e-3:
+        why = '"lowest" is where it would be if p_g and p_data never overlapped: they do.'
+    elif why is None and abs(low - typical["minus KL"]) < 2e-3:
+        why = '"lowest" is minus KL(p_g||p_data): which of the two terms upwards has no D in it?'
+    elif why is None and low < typical["minus log 2"]:
+        why = '"lowest" is below minus log 2, and a JSD of two laws is never above log 2.'
     assert why is None, why
