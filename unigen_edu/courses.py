@@ -21,14 +21,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unigen_edu import exercises
 from unigen_edu.errors import UnigenError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["Course", "Exercise", "load", "new", "of_build"]
 
@@ -188,8 +184,18 @@ def _students_readme(found: Sequence[Exercise]) -> str:
     )
 
 
+def _parse(text: str) -> dict[str, Any]:
+    """A TOML text, read; Python has had a reader of its own since 3.11."""
+    exercises.require_otter()
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
 def _requirements(home: Path) -> str:
-    pyproject = tomllib.loads((home.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = _parse((home.parent / "pyproject.toml").read_text(encoding="utf-8"))
     repository = pyproject["project"]["urls"]["Repository"]
     return f"unigen-edu[grade] @ git+{repository}\njupyterlab\n"
 
@@ -216,7 +222,7 @@ def load(folder: Path) -> Course:
         folder = folder / "staff"
         path = folder / CONFIGURATION
     try:
-        text = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = _parse(path.read_text(encoding="utf-8"))
         limits = text.get("limits", {})
         found = {
             name: Exercise(

@@ -234,7 +234,7 @@ def by_number(question: str) -> tuple[int, str]:
 
 def require_otter() -> None:
     """Raise `UnigenError` if otter-grader, or the kernel it runs notebooks with, is missing."""
-    for module in ("otter", "ipykernel"):
+    for module in ("otter", "ipykernel", "psutil"):
         if importlib.util.find_spec(module) is None:
             raise UnigenError(
                 f"grading needs {'otter-grader' if module == 'otter' else module}: "
