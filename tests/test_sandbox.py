@@ -110,18 +110,61 @@ sandbox.limit({seconds}, 0.5)
     assert "File too large" in ends("open('big', 'wb').write(b'0' * 2 * 10**8)")[1][0]
 
 
-def test_folders_that_python_needs_are_not_hidden(tmp_path):
-    (tmp_path / "inner").mkdir()
-    package = Path(sandbox.__file__).parent
-    given = [tmp_path, tmp_path / "inner", package, package.parent, Path("/"), tmp_path / "no"]
-    assert sandbox._hideable(given, Path("/nowhere")) == [tmp_path.resolve()]
-    assert sandbox._hideable([tmp_path], tmp_path / "inner") == []
+@walled
+def test_of_the_home_and_the_folder_of_the_command_only_what_python_needs_is_left(
+    tmp_path, monkeypatch
+):
+    """A lecturer's key lies beside the course, or at home."""
+    folder, here = tmp_path / "folder", tmp_path / "here"
+    for path in (folder, here):
+        path.mkdir()
+        path.chmod(0o755)
+    (here / "key.txt").write_text("secret")
+    monkeypatch.chdir(here)
+    code = f"""
+import os
+print(os.path.exists({str(here / "key.txt")!r}))
+print(os.path.exists({str(Path.home() / ".bashrc")!r}))
+import torch
+print(torch.ones(2).sum().item())
+"""
+    assert run(code, folder) == ["False", "False", "2.0"]
+
+
+def test_what_python_needs_is_kept_and_the_system_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "home" / "venv").mkdir(parents=True)
+    (tmp_path / "home" / "course").mkdir()
+    home, venv = (tmp_path / "home").resolve(), (tmp_path / "home" / "venv").resolve()
+    monkeypatch.setattr(sandbox, "_needed", lambda: [venv])
+    given = [home, home / "course", venv, venv / "lib", tmp_path / "no", Path("/"), Path("/usr")]
+    assert sandbox._emptied(given, Path("/nowhere"), other_user=False) == {home: [venv]}
+    assert sandbox._emptied([venv, home / "course"], Path("/nowhere"), other_user=False) == {
+        home / "course": []
+    }
+
+
+def test_folders_that_another_user_may_not_enter_are_opened(tmp_path, monkeypatch):
+    venv = tmp_path.resolve() / "closed" / "venv"
+    venv.mkdir(parents=True)
+    ancestors = [tmp_path, *tmp_path.parents]
+    closed = next((a for a in reversed(ancestors) if not a.stat().st_mode & 0o001), None)
+    if closed is None:
+        closed = venv.parent
+        closed.chmod(0o700)
+    monkeypatch.setattr(sandbox, "_needed", lambda: [venv])
+    assert sandbox._emptied([], Path("/tmp/x"), other_user=True) == {closed: [venv]}
+    assert sandbox._emptied([], Path("/tmp/x"), other_user=False) == {}
 
 
 def test_without_namespaces_there_are_limits_and_a_warning(tmp_path, monkeypatch):
     weak = sandbox.Sandbox(walls=False, other_user=False)
     assert weak.command(["python", "-c", "1"], tmp_path, [tmp_path]) == ["python", "-c", "1"]
+    other = sandbox.Sandbox(walls=False, other_user=True)
+    command = other.command(["python", "-c", "1"], tmp_path, slot=2)
+    assert command[0] == "setpriv"
+    assert "--reuid=64002" in command
     assert "container" in str(weak)
+    assert "container" in str(other)
     sandbox.best.cache_clear()
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
     assert sandbox.best() == weak

@@ -197,6 +197,7 @@ def _answering(job: Job) -> Iterator[Asker]:
     with ours, tempfile.TemporaryDirectory(prefix="unigen-answering-") as temporary:
         folder = Path(temporary)
         python = [sys.executable, "-m", "unigen_edu.answering", str(theirs.fileno())]
+        walls.give(folder, job.slot)
         with theirs:
             process = subprocess.Popen(
                 walls.command(python, folder, map(Path, job.hidden), job.slot),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ GIB = 2**30
 NOBODY = 64_000  # users from here on own nothing
 SCRATCH = "256m"  # what a submission may write, in all
 PROCESSES = 64
+SYSTEM = ("bin", "dev", "etc", "lib", "lib64", "nix", "proc", "sbin", "sys", "usr")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -52,19 +54,16 @@ class Sandbox:
         ``hidden``: folders that it must not see. ``slot``: a number of its own among those that
         run at the same time.
         """
+        user = NOBODY + slot if self.other_user else None
         if not self.walls:
-            return list(python)
-        closed = _closed(folder) if self.other_user else {}
+            return [*_as_user(user), *python] if user is not None else list(python)
+        emptied = _emptied([*hidden, *_private()], folder.resolve(), self.other_user)
         plan = {
             "folder": str(folder.resolve()),
-            "hidden": [
-                str(path)
-                for path in _hideable(hidden, folder)
-                if not any(path.is_relative_to(ancestor) for ancestor in closed)
-            ],
-            "closed": [str(ancestor) for ancestor in closed],
-            "kept": [str(path) for paths in closed.values() for path in paths],
-            "user": NOBODY + slot if self.other_user else None,
+            "emptied": [str(path) for path in emptied],
+            "kept": [str(path) for paths in emptied.values() for path in paths],
+            "drop": _as_user(user),
+            "owner": [] if user is None else [f"uid={user}", f"gid={user}"],
             "python": list(python),
         }
         unshare = ["unshare", "--net", "--pid", "--ipc", "--uts", "--mount", "--fork"]
@@ -74,52 +73,80 @@ class Sandbox:
         inside = [sys.executable, "-I", str(Path(__file__).resolve()), json.dumps(plan)]
         return [*unshare, *inside]
 
+    def give(self, folder: Path, slot: int = 0) -> None:
+        """Make an empty folder the process's own, where it has no other to write in."""
+        if self.other_user and not self.walls:
+            os.chown(folder, NOBODY + slot, NOBODY + slot)
+
     def __str__(self) -> str:
-        if not self.walls:
+        if self.walls:
+            return "without network, other processes or files of yours"
+        if self.other_user:
             return (
-                "limits on time and memory only: this system has no namespaces, so a submission "
-                "can reach your files and the network; grade strangers' work in a container"
+                "as a user without rights, but this system has no namespaces, so that a submission "
+                "can reach the network and what all users may read; grade strangers' work in a "
+                "container without network"
             )
-        return "without network, other processes or files of yours"
+        return (
+            "limits on time and memory only: this system has no namespaces, so that a submission "
+            "can reach your files and the network; grade strangers' work in a container"
+        )
+
+
+def _as_user(user: int | None) -> list[str]:
+    """A command in front of another that takes all rights from it, and its identity if given."""
+    drop = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    if user is not None:
+        drop += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return drop
 
 
 def _needed() -> list[Path]:
-    """The folders that hold Python, its packages and this one."""
-    package = Path(__file__).resolve().parent
-    return [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), package]
+    """The folders that hold Python, its packages, this one and the data sets."""
+    found = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent]
+    found += [Path(p) for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+    if os.environ.get("UNIGEN_DATA"):
+        found.append(Path(os.environ["UNIGEN_DATA"]))
+    return sorted({path.resolve() for path in found if path.is_dir()})
 
 
-def _hideable(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Those that hold nothing which the process itself needs, without those inside others."""
-    needed = [*_needed(), folder.resolve()]
-    found: list[Path] = []
-    for path in sorted({Path(path).resolve() for path in paths}):  # a folder before what is in it
-        within = any(path.is_relative_to(other) for other in found)
-        if path.is_dir() and not within and not any(n.is_relative_to(path) for n in needed):
-            found.append(path)
+def _private() -> list[Path]:
+    """The lecturer's home and the folder where the command was given: a key may lie there."""
+    found = []
+    with contextlib.suppress(RuntimeError, OSError):
+        found += [Path.home(), Path.cwd()]
     return found
 
 
-def _closed(folder: Path) -> dict[Path, list[Path]]:
-    """Folders that other users may not enter -> what Python needs of them."""
+def _emptied(paths: Iterable[Path], folder: Path, other_user: bool) -> dict[Path, list[Path]]:
+    """Folders that the process finds empty -> what it needs of them and does find.
+
+    Those are ``paths`` and, for another user, folders on the way that other users may not enter.
+    """
+    needed = _needed()
+    wanted = {Path(path).resolve() for path in paths}
+    if other_user:
+        for path in (*needed, folder):
+            closed = (a for a in reversed(path.parents) if not a.stat().st_mode & stat.S_IXOTH)
+            wanted |= set(itertools.islice(closed, 1))
     found: dict[Path, list[Path]] = {}
-    for path in (*_needed(), folder.resolve()):
-        for ancestor in reversed(path.parents):
-            if not ancestor.stat().st_mode & stat.S_IXOTH:
-                kept = found.setdefault(ancestor, [])
-                if path != folder.resolve():
-                    kept.append(path)
-                break
+    for path in sorted(wanted):  # a folder comes before what is in it
+        of_system = len(path.parts) < 2 or path.parts[1] in SYSTEM
+        covered = any(path.is_relative_to(other) for other in (*found, *needed))
+        if path.is_dir() and not of_system and not covered:
+            found[path] = [n for n in needed if n.is_relative_to(path)]
     return found
 
 
 @functools.cache
 def best() -> Sandbox:
     """The strongest that works on this machine."""
-    if shutil.which("unshare") and shutil.which("setpriv") and shutil.which("mount"):
-        for other_user in (True, False) if os.getuid() == 0 else (False,):
-            if _works(Sandbox(walls=True, other_user=other_user)):
-                return Sandbox(walls=True, other_user=other_user)
+    if all(map(shutil.which, ("unshare", "setpriv", "mount"))):
+        root = os.getuid() == 0
+        for walls, other_user in ((True, True), (True, False), (False, True)):
+            candidate = Sandbox(walls, other_user)
+            if (root or not other_user) and _works(candidate):
+                return candidate
     return Sandbox(walls=False, other_user=False)
 
 
@@ -135,6 +162,7 @@ def _works(sandbox: Sandbox) -> bool:
         "raise SystemExit(not same or child.returncode or there is None)"
     )
     with tempfile.TemporaryDirectory() as folder:
+        sandbox.give(Path(folder))
         command = sandbox.command([sys.executable, "-c", probe], Path(folder))
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120)
@@ -146,7 +174,7 @@ def _works(sandbox: Sandbox) -> bool:
             raise UnigenError(
                 "this machine is too busy to start a sandbox within two minutes: try again."
             ) from None
-        return done.returncode == 0 and not list(Path(folder).iterdir())
+        return done.returncode == 0 and sandbox.walls != bool(list(Path(folder).iterdir()))
 
 
 def limit(seconds: float, memory: float, count: bool = False) -> None:
@@ -202,7 +230,7 @@ KEPT = ("nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime")
 
 
 def _enter(plan: dict[str, Any]) -> None:
-    folder, user, closed = plan["folder"], plan["user"], plan["closed"]
+    folder, hidden = plan["folder"], plan["emptied"]
 
     def mount(*arguments: str) -> None:
         subprocess.run(["mount", *arguments], check=True)
@@ -227,7 +255,6 @@ def _enter(plan: dict[str, Any]) -> None:
     for stash, path in kept:
         os.mkdir(stash)
         mount("--rbind", path, stash)
-    hidden = [*closed, *plan["hidden"]]
     if os.path.isdir("/run") and not any(folder.startswith(h + "/") for h in ("/run", *hidden)):
         hidden.append("/run")
     for path in hidden:
@@ -238,8 +265,7 @@ def _enter(plan: dict[str, Any]) -> None:
         subprocess.run(["umount", "--lazy", stash], check=True)
         os.rmdir(stash)
     os.makedirs(folder, exist_ok=True)
-    owner = [] if user is None else [f"uid={user}", f"gid={user}"]
-    empty(folder, f"size={SCRATCH}", "mode=700", *owner)
+    empty(folder, f"size={SCRATCH}", "mode=700", *plan["owner"])
     for path, options in _mounts():
         if path != folder:
             flags = ["remount", "bind", "ro", *[option for option in options if option in KEPT]]
@@ -247,11 +273,8 @@ def _enter(plan: dict[str, Any]) -> None:
             if done.returncode and path == "/":
                 raise SystemExit("the root of the file system cannot be made read-only")
     os.chdir(folder)
-    drop = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-    if user is not None:
-        drop += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     _limit_processes()
-    os.execvp(drop[0], [*drop, *plan["python"]])
+    os.execvp(plan["drop"][0], [*plan["drop"], *plan["python"]])
 
 
 def _mounts() -> list[tuple[str, list[str]]]:
