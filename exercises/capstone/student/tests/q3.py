@@ -53,7 +53,7 @@ def public_q3(autoencoder_loss):
             -0.83380454: "The prior is missing.",
             -2.05088785: "The prior has the wrong sign: codes that it likes are cheap.",
             0.80031702: "T has the wrong sign.",
-            -0.52281538: "The decoder has the wrong sign: a likely image should make the loss small.",
+            -0.52281538: "The decoder has the wrong sign: a likely image makes the loss small.",
             -0.06976831: "The decoder is missing: nothing holds the codes to their images.",
             0.10577714: "Contrast and prior are exchanged.",
             -0.38327877: "This is the ELBO, and a loss is descended.",

@@ -12,8 +12,8 @@ def public_q4(declaration):
     from unigen_edu.declarations import Factor, Phase, Variable
 
     answer = declaration if isinstance(declaration, dict) else {}
-    kinds = {"variables": (Variable, 5), "factors": (Factor, 4), "phases": (Phase, 2)}
-    for name, (kind, count) in kinds.items():
+    kinds = ("variables", Variable, 5), ("factors", Factor, 4), ("phases", Phase, 2)
+    for name, kind, count in kinds:
         parts = answer.get(name)
         usable = isinstance(parts, (tuple, list)) and len(parts) == count
         usable = usable and all(isinstance(part, kind) for part in parts)
@@ -50,6 +50,6 @@ def public_q4(declaration):
         why = "The first phase is the judge's alone: it compares codes that are constants."
     elif moves[1] != {encoder, decoder}:
         why = "The second phase moves both networks that the ELBO depends on."
-    elif f"first: {decoder}" in phases[1].direction:
-        why = "The slots are exchanged: the model of the data is approximated *to* the data."
+    elif f"first: {decoder}" in str(phases[1].direction):
+        why = "The slots are exchanged: the encoder's law is the one that codes are drawn from."
     assert why is None, why
