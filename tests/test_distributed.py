@@ -42,7 +42,8 @@ for name in NAMES:
     if is_first():
         (out / f"{name}.json").write_text(history.to_json())
     # Every process must end with the same bits.
-    print(f"{name} {parameter_checksum(model)}", flush=True)
+    # One write for each line: the processes share the pipe, and torchrun runs them unbuffered.
+    sys.stdout.write(f"{name} {parameter_checksum(model)}\\n")
 """.replace("STEPS", str(STEPS))
 
 
