@@ -464,7 +464,12 @@ def _doctor(given: argparse.Namespace) -> int:
         trouble = "" if exists else ", which is no folder: correct or unset it"
         print(f"  UNIGEN_DATA = {folder}{trouble}")
     grader = importlib.util.find_spec("otter") is not None
-    print("  grading: ready" if grader else '  grading: pip install "unigen-edu[grade]"')
+    if grader:
+        from unigen_edu import sandbox
+
+        print(f"  grading: ready; submissions run {sandbox.best()}")
+    else:
+        print('  grading: pip install "unigen-edu[grade]"')
     return SUCCESS if healthy else FAILURE
 
 

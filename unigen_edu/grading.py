@@ -132,7 +132,7 @@ def grade_path(
     if ignored:
         print(f"Not looked at, for it is no .ipynb file: {', '.join(ignored)}")
     if not sandbox.best().walls:
-        print(f"Submissions run with {sandbox.best()}.", file=sys.stderr)
+        print(f"Submissions run {sandbox.best()}.", file=sys.stderr)
 
     width = max(len(submission.file) for submission in submissions)
     grades = []

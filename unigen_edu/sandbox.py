@@ -88,8 +88,8 @@ class Sandbox:
                 "container without network"
             )
         return (
-            "limits on time and memory only: this system has no namespaces, so that a submission "
-            "can reach your files and the network; grade strangers' work in a container"
+            "with limits on time and memory only: this system has no namespaces, so that a "
+            "submission can reach your files and the network; grade strangers' work in a container"
         )
 
 
