@@ -118,11 +118,11 @@ def _question(asker: Asker, job: Job, verdict: Verdict) -> None:
         kind, *data = asker.heard()
         if kind == "check":
             question = data[0] if data else None
-            if question in tests:
+            if isinstance(question, str) and question in tests:
                 _decide(verdict, asker, question, tests[question], job.seconds)
             asker.enough()
         elif kind == "end":
-            for question in tests.keys() - verdict.scores.keys():
+            for question in [name for name in tests if name not in verdict.scores]:
                 _decide(verdict, asker, question, tests[question], job.seconds)
             with contextlib.suppress(Exception):  # from the submission: may be anything
                 verdict.errors = [
