@@ -33,7 +33,7 @@ from throughput import ROOT, provenance
 from tests.exercises.conftest import listed_answers
 from tests.grading_mini import RIGHT, WRONG
 from tests.test_grading_class import HOSTILE, WALLED
-from unigen_edu import courses, exercises, grading
+from unigen_edu import courses, exercises, grading, sandbox
 
 KEY = b"the key of the class of the benchmark"
 # Cells put in front of a notebook without answers, which then deserves nothing, or no grade.
@@ -98,7 +98,10 @@ def fill(folder: Path, work: Path, students: int, hostile: int) -> dict[str, flo
 
 
 class Memory:
-    """The most memory that this process and all under it held, in GiB, looked at twice a second."""
+    """The most memory that this process and all under it held, in GiB, looked at twice a second.
+
+    What several processes share counts once.
+    """
 
     def __init__(self) -> None:
         self.most, self._stop = 0.0, threading.Event()
@@ -108,12 +111,8 @@ class Memory:
     def _look(self) -> None:
         me = psutil.Process()
         while not self._stop.wait(0.5):
-            held = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    held += process.memory_info().rss
-                except psutil.Error:
-                    continue
+            family = [me, *me.children(recursive=True)]
+            held = sum(map(sandbox.share_of_memory, family))
             self.most = max(self.most, held / 2**30)
 
     def stop(self) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.grading_mini import RIGHT, submission, write_home
-from unigen_edu import courses, exercises, grading, sandbox
+from unigen_edu import courses, exercises, grading, judge, sandbox
 from unigen_edu.errors import UnigenError
 from unigen_edu.grading import Limits, grade_path, grade_submissions
 from unigen_edu.judge import Verdict
@@ -260,3 +260,22 @@ def test_a_score_outside_its_question_is_no_grade(tmp_path, scores, total):
         assert not grade.scores
     else:
         assert (grade.total, grade.reason) == (total, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what processes share")
+def test_memory_that_processes_share_counts_once():
+    """A DataLoader's workers share what was loaded before them; four times 400 MB is one here."""
+    code = (
+        "import os, time\nheld = b'1' * 400_000_000\n"
+        "for _ in range(3):\n    if os.fork() == 0:\n        break\n"
+        "os.write(1, b'ready\\n')\ntime.sleep(60)"
+    )
+    pipe = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipe) as process:
+        try:
+            assert [process.stdout.readline() for _ in range(4)] == ["ready\n"] * 4
+            judge._watcher(process.pid, 0.8)()
+            with pytest.raises(judge._OutOfMemory):
+                judge._watcher(process.pid, 0.3)()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

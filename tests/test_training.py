@@ -586,10 +586,16 @@ def test_runs_repeat_and_resume_on_other_devices(device, name, network, tmp_path
 @pytest.mark.parametrize("device", [on_mps, on_cuda])
 def test_a_scalar_parameter_resumes_on_other_devices(device, tmp_path):
     points = Dataset(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
-    options = {"batch_size": 8, "device": device, "progress": False, "out": tmp_path}
-    model = models.create("vae", shape=(2,), likelihood="gaussian", latent=2)
-    fit(model, points, steps=3, **options)
-    fit(model, points, steps=6, **options)
+    options = {"batch_size": 8, "device": device, "progress": False, "seed": 1}
+    straight, resumed = (
+        models.create("vae", shape=(2,), likelihood="gaussian", latent=2, seed=0) for _ in range(2)
+    )
+    fit(straight, points, steps=6, **options)
+    fit(resumed, points, steps=3, out=tmp_path, **options)
+    fit(resumed, points, steps=6, out=tmp_path, **options)
+    wanted = straight.state_dict()
+    for name, value in resumed.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], msg=name)
 
 
 def test_auto_is_a_device_that_exists():

@@ -237,11 +237,14 @@ def _watcher(pid: int, memory: float) -> Callable[[], None]:
         last = time.monotonic()
         with contextlib.suppress(psutil.Error, OSError):
             first = psutil.Process(pid)
-            held = sum(_held(each) for each in [first, *first.children(recursive=True)])
-            if held > memory * sandbox.GIB:
-                raise _OutOfMemory
+            family = [first, *first.children(recursive=True)]
+            # The quick count takes memory that processes share once for each: look twice then.
+            for count in (resident, sandbox.share_of_memory):
+                if sum(map(count, family)) <= memory * sandbox.GIB:
+                    return
+            raise _OutOfMemory
 
-    def _held(process: psutil.Process) -> int:
+    def resident(process: psutil.Process) -> int:
         with contextlib.suppress(psutil.Error, OSError):
             return process.memory_info().rss
         return 0

@@ -204,6 +204,23 @@ def limit(seconds: float, memory: float, count: bool = False) -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
+def share_of_memory(process: Any) -> int:
+    """Bytes that a ``psutil.Process`` holds; of what several share, its part (0 when it is gone).
+
+    Where the system does not say (not Linux), what is shared counts in full for each.
+    """
+    import psutil
+
+    try:
+        return int(process.memory_full_info().pss)
+    except (AttributeError, psutil.AccessDenied):
+        with contextlib.suppress(psutil.Error):
+            return int(process.memory_info().rss)
+    except (psutil.Error, OSError):
+        pass
+    return 0
+
+
 def end_processes(mark: str, but: int = 0) -> None:
     """End everything that carries the mark, sessions of their own included, but one process."""
     import psutil
