@@ -169,3 +169,16 @@ def test_without_namespaces_there_are_limits_and_a_warning(tmp_path, monkeypatch
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
     assert sandbox.best() == weak
     sandbox.best.cache_clear()
+
+
+@walled
+def test_an_environment_behind_a_link_is_found(tmp_path, monkeypatch):
+    """A link under a folder that the sandbox empties, such as /tmp, leads nowhere inside."""
+    link = tmp_path / "env"
+    link.symlink_to(sys.prefix)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(link / "bin" / Path(sys.executable).name))
+    command = sandbox.best().command([sandbox.interpreter(), "-c", "print(6 * 7)"], folder)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "42\n", done.stderr

@@ -196,7 +196,7 @@ def _answering(job: Job) -> Iterator[Asker]:
     walls = sandbox.Sandbox(job.walls, job.other_user)
     with ours, tempfile.TemporaryDirectory(prefix="unigen-answering-") as temporary:
         folder = Path(temporary)
-        python = [sys.executable, "-m", "unigen_edu.answering", str(theirs.fileno())]
+        python = [sandbox.interpreter(), "-m", "unigen_edu.answering", str(theirs.fileno())]
         walls.give(folder, job.slot)
         with theirs:
             process = subprocess.Popen(

@@ -70,7 +70,7 @@ class Sandbox:
         unshare += ["--kill-child", "--mount-proc"]
         if os.getuid() != 0:
             unshare += ["--user", "--map-root-user"]
-        inside = [sys.executable, "-I", str(Path(__file__).resolve()), json.dumps(plan)]
+        inside = [interpreter(), "-I", str(Path(__file__).resolve()), json.dumps(plan)]
         return [*unshare, *inside]
 
     def give(self, folder: Path, slot: int = 0) -> None:
@@ -99,6 +99,15 @@ def _as_user(user: int | None) -> list[str]:
     if user is not None:
         drop += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     return drop
+
+
+def interpreter() -> str:
+    """This Python by the address at which a sandbox finds it, whatever links lead there.
+
+    The last step stays: `.venv/bin/python` is a link, and must be called by its name.
+    """
+    path = Path(sys.executable)
+    return str(path.parent.resolve() / path.name)
 
 
 def _needed() -> list[Path]:
@@ -163,7 +172,7 @@ def _works(sandbox: Sandbox) -> bool:
     )
     with tempfile.TemporaryDirectory() as folder:
         sandbox.give(Path(folder))
-        command = sandbox.command([sys.executable, "-c", probe], Path(folder))
+        command = sandbox.command([interpreter(), "-c", probe], Path(folder))
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120)
         except OSError:
