@@ -12,8 +12,8 @@ FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
 # Two workers with one thread each are faster on two cores than each worker with all of them.
 PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
-.PHONY: help book test lint types unit notebooks exercises equations site-test serve learning address cover \
-	environment clean
+.PHONY: help book test lint types unit notebooks exercises equations site-test serve pdf release \
+	readers learning address cover environment clean
 
 help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -31,7 +31,7 @@ types: environment  ## static types
 	$(RUN) -m mypy
 
 unit: environment  ## package, equations, exercises and the form of the notebooks
-	$(PARALLEL) tests --ignore=tests/site
+	$(PARALLEL) --dist worksteal tests --ignore=tests/site
 
 notebooks: environment  ## run every notebook; compare the outputs that are marked for it
 	$(FOR_THE_BOOK) $(PARALLEL) --dist loadfile --nbval-lax --nbval-current-env \
@@ -52,6 +52,18 @@ site-test: book  ## open every page of the built book in headless Chromium
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
+
+pdf: book  ## print the whole book into one PDF, in _build/
+	$(FOR_THE_BOOK) $(RUN) tools/pdf.py
+
+release: pdf  ## the site as an archive that works from a folder, and the PDF, in build/release/
+	rm -rf build/release && mkdir -p build/release
+	cp _build/*.pdf build/release/
+	$(RUN) -c "import shutil; shutil.make_archive('build/release/unigen-book', 'zip', '_build', 'html')"
+
+readers: environment  ## run every notebook as in Colab, and as on Binder (half an hour)
+	$(RUN) tools/readers.py colab
+	$(RUN) tools/readers.py binder
 
 learning: environment  ## train every model with three seeds, and its broken versions (an hour)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.learning.record $(CHECKS)

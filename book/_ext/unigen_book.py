@@ -3,7 +3,6 @@
 * `{equation-index}`: every labelled equation, its checks and the error measured in the last run.
 * `{unification-table}`: every model's variables, distributions and phases, from its declarations.
 * Numbers of equations, figures and lemmas begin with the chapter: (7.3).
-* MathJax is copied from the package sphinx-mathjax-offline, so that a page needs no other host.
 * Notebooks are run again when `unigen_edu` changes; runs of `make notebooks` are not repeated.
 * Each page links to the form for reporting an error in it.
 """
@@ -37,20 +36,6 @@ PACKAGE = ROOT / "unigen_edu"
 # Holds equations.json, what nbval computed (executed/) and the notebooks' cache (notebooks/).
 BUILD = ROOT / "build"
 EXECUTED = BUILD / "executed"
-
-# What a page needs of MathJax: the combined component and its fonts, and the speech rules that its
-# accessibility menu loads on demand. The other nine tenths of the package stay where they are.
-MATHJAX_PACKAGE = "sphinx-mathjax-offline"
-MATHJAX_FILES = (
-    "tex-chtml-full.js",
-    "output/chtml/fonts/woff-v2/*.woff",
-    "a11y/*.js",
-    "sre/mathmaps/base.json",
-    "sre/mathmaps/en.json",
-    "sre/mathmaps/nemeth.json",
-)
-# SHA-256 of tex-chtml-full.js of MathJax 3.2.2, equal to the one in npm's package of that version.
-MATHJAX_SHA256 = "91b005503c5d1f0958bf4d73ada1a3be33596b2c4ab5da22277f1b0d3149b5a4"
 
 logger = logging.getLogger(__name__)
 
@@ -401,17 +386,17 @@ class UnificationTable(SphinxDirective):
     def symbols(words: str) -> list[nodes.Node]:
         """Words with `p_theta`, `q_phi`, `theta_0` and the like set as mathematics."""
         content: list[nodes.Node] = []
-        symbol = r"(?<!\w)(?:[pq]_(?:theta|phi|eta)|(?:theta|phi|eta)_0|q\^r)(?!\w)"
+        symbol = r"(?<!\w)(?:[pq]_(?:theta|phi|eta|psi|omega)|(?:theta|phi|eta)_0|q\^r)(?!\w)"
         for part in filter(None, re.split(f"({symbol})", words)):
             if re.fullmatch(symbol, part):
-                content.append(math(re.sub(r"(theta|phi|eta)", r"\\\1", part)))
+                content.append(math(re.sub(r"(theta|phi|eta|psi|omega)", r"\\\1", part)))
             else:
                 content.append(nodes.Text(part))
         return content
 
 
 class KeepPunctuation(SphinxPostTransform):
-    """A comma after inline mathematics stays on its line: MathJax's boxes may break there."""
+    """A comma after inline mathematics stays on its line: browsers may break after a formula."""
 
     default_priority = 900
 
@@ -460,32 +445,7 @@ def skip_fields_of_tuples(
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
-# --- MathJax and links --------------------------------------------------------------------------
-
-
-def mathjax_folder() -> Path:
-    """Where the package sphinx-mathjax-offline keeps MathJax, which must be version 3.2.2."""
-    files = importlib.metadata.files(MATHJAX_PACKAGE) or []
-    for file in files:
-        if file.name == "tex-chtml-full.js":
-            path = Path(str(file.locate()))
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != MATHJAX_SHA256:
-                raise RuntimeError(f"{path} is not MathJax 3.2.2: install {MATHJAX_PACKAGE} again.")
-            return path.parent
-    raise RuntimeError(f"{MATHJAX_PACKAGE} holds no MathJax: install it again.")
-
-
-def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
-    if exception is not None or app.builder.format != "html":
-        return
-    source, target = mathjax_folder(), Path(app.outdir) / "_static" / "mathjax"
-    for pattern in MATHJAX_FILES:
-        for path in source.glob(pattern):
-            copy = target / path.relative_to(source)
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+# --- Pages and links -----------------------------------------------------------------------------
 
 
 def remove_stale_pages(app: Sphinx, exception: Exception | None) -> None:
@@ -535,7 +495,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(FillEquationIndex)
     app.add_post_transform(KeepPunctuation)
     app.config.templates_path.append(str(ROOT / "book" / "_templates"))
-    app.config.mathjax_path = "mathjax/tex-chtml-full.js"
     app.connect("config-inited", key_the_cache)
     app.connect("builder-inited", take_over_executed_notebooks)
     app.connect("env-get-outdated", reread_notebooks)
@@ -545,7 +504,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_fields_of_tuples)
     app.connect("html-page-context", link_to_report_form)
     app.connect("html-page-context", leave_out_thebe, priority=900)
-    app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", remove_stale_pages)
     return {
         "version": "1",

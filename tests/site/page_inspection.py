@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import os
 import shutil
 import threading
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -35,10 +38,10 @@ FLAGS = (
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE, DESK = 390, 1280
 
-# Elements with a formula that MathJax has not set, or has set as an error.
+# Elements with a formula that was not set.
 _UNSET_MATHEMATICS = """
 () => [...document.querySelectorAll(".math")]
-    .filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
+    .filter((e) => !e.querySelector("mjx-container mjx-c") || e.querySelector("mjx-merror"))
     .map((e) => e.textContent.trim().slice(0, 80))
 """
 # TeX that nobody recognised as such: delimiters in the text of the page.
@@ -119,7 +122,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 def open_page(page: Page, url: str) -> list[str]:
-    """Open a page and wait for MathJax; returns requests to other hosts, and errors."""
+    """Open a page and its fonts; returns requests to other hosts, and errors."""
     found: list[str] = []
     local = urlsplit(url).netloc
 
@@ -145,7 +148,6 @@ def open_page(page: Page, url: str) -> list[str]:
     page.on("console", said)
     page.on("pageerror", lambda error: found.append(f"script error: {error}"))
     page.goto(url, wait_until="load")
-    page.evaluate("() => window.MathJax?.startup?.promise?.then(() => null)")
     page.evaluate("() => document.fonts.ready.then(() => null)")
     return found
 
@@ -161,6 +163,43 @@ def look(page: Page) -> list[str]:
     if page.locator("article").count() and headings != 1:
         found.append(f"{headings} main headings instead of one")
     return found
+
+
+def accessibility(page: Page, colours: bool = False) -> list[str]:
+    """What axe-core finds serious or critical in the open page as it looks now.
+
+    `colours`: its rule on contrast, which takes longest, and no other; else all but that one.
+    Formulas have no colours of their own, and there are many: they are left out of it.
+    """
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if colours:
+        options["runOnly"] = {"type": "rule", "values": ["color-contrast"]}
+    else:
+        options["rules"] = {"color-contrast": {"enabled": False}}
+    context = {"exclude": [["mjx-container"]]} if colours else None
+    found = Axe().run(page, context=context, options=options).response["violations"]
+    return [
+        f"{fault['impact']}: {fault['help']}: {node['target'][0]}: {node['html'][:80]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"][:3]
+    ]
+
+
+def layout_shift(page: Page) -> float:
+    """How far things have moved in the window since the page began to load (Chromium's CLS)."""
+    return float(
+        page.evaluate(
+            """() => new Promise((done) => {
+                 let sum = 0;
+                 new PerformanceObserver((list) => {
+                   for (const entry of list.getEntries())
+                     if (!entry.hadRecentInput) sum += entry.value;
+                 }).observe({type: "layout-shift", buffered: true});
+                 setTimeout(() => done(sum), 100);
+               })"""
+        )
+    )
 
 
 def move_slider(page: Page, slider: Locator) -> list[str]:
@@ -205,6 +244,7 @@ class _Links(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.targets: list[str] = []
         self.anchors: set[str] = set()
+        self.pictures: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -215,6 +255,24 @@ class _Links(HTMLParser):
         link = given.get("href") if tag in ("a", "link") else given.get("src")
         if link:
             self.targets.append(link)
+            if tag == "img":
+                self.pictures.append(link)
+
+
+def weight(path: Path) -> int:
+    """Bytes that a page brings over the line: itself, compressed, and its pictures.
+
+    What all pages share (styles, scripts, fonts) is fetched once and not counted.
+    """
+    text = path.read_text(encoding="utf-8")
+    pictures = {
+        (path.parent / unquote(urlsplit(link).path)).resolve()
+        for link in _Links(text).pictures
+        if not urlsplit(link).scheme
+    }
+    return len(gzip.compress(text.encode())) + sum(
+        picture.stat().st_size for picture in pictures if "_static" not in picture.parts
+    )
 
 
 def broken_links(site: Path) -> list[str]:

@@ -7,9 +7,10 @@ phone are left in `build/screenshots/`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import address
 import page_inspection as inspection
@@ -60,7 +61,9 @@ def site() -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": inspection.DESK, "height": 900})
+    # Without motion: a bar that is still sliding out of a narrowed window would look too wide.
+    size = {"width": inspection.DESK, "height": 900}
+    context = browser.new_context(viewport=size, reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
@@ -88,6 +91,28 @@ def test_page(page: Page, site: str, name: str):
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible_and_stays_in_place(page: Page, site: str, name: str):
+    """axe-core finds nothing serious, and nothing moves while the page loads."""
+    inspection.open_page(page, f"{site}/{name}")
+    assert inspection.layout_shift(page) < 0.02
+    found = inspection.accessibility(page)
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["index", "how_to_use", "bibliography", "18_experiments", "api"])
+def test_colours_can_be_told_apart(browser: Browser, site: str, name: str, theme: str):
+    """The style sheet is one for all pages; these have everything that it colours."""
+    context = browser.new_context(color_scheme=theme, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    inspection.open_page(page, f"{site}/book/{name}.html")
+    found = inspection.accessibility(page, colours=True)
+    context.close()
+    assert not found, "\n" + "\n".join(found)
+
+
 def test_the_root_leads_to_the_first_page(page: Page, site: str):
     page.goto(f"{site}/index.html")
     page.wait_for_url("**/book/index.html")
@@ -108,6 +133,13 @@ def test_chapter_can_be_launched_and_its_errors_reported(page: Page, site: str, 
     report = page.locator(".bd-header-article a.report-error")
     assert report.is_visible()
     assert (report.get_attribute("href") or "").startswith(f"{url}/issues/new?title=Chapter")
+    section = page.locator("article section[id] h2").nth(1)
+    section.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 200)")
+    page.evaluate("() => document.addEventListener('click', (event) => event.preventDefault())")
+    report.dispatch_event("click")
+    title = section.evaluate("e => e.firstChild.textContent").strip()
+    form = parse_qs(urlsplit(report.get_attribute("href") or "").query)["body"][0]
+    assert re.match(rf"Page: {notebook.removesuffix('.ipynb')}\nSection: {re.escape(title)}", form)
 
 
 def test_equations_are_numbered_by_chapter_and_can_be_followed(page: Page, site: str):
@@ -143,6 +175,143 @@ def test_a_chapter_works_from_a_file_on_disk(page: Page):
     assert not found, "\n" + "\n".join(found)
 
 
+def test_a_chapter_is_complete_without_javascript(browser: Browser, site: str):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}/{CHAPTERS[0]}")
+    formulas = page.locator("article .math")
+    assert formulas.count() > 50
+    hidden = [f for f in formulas.all() if (f.bounding_box() or {"width": 0})["width"] < 3]
+    folded = page.locator("article details:not([open]) .math").count()
+    assert len(hidden) <= folded
+    assert page.locator("article figure img").first.is_visible()
+    page.locator("article details summary").last.click()
+    assert page.locator("article details[open]").count() == 1
+    context.close()
+
+
+def test_answers_and_read_marks_stay_in_the_browser(page: Page, site: str):
+    inspection.open_page(page, f"{site}/{CHAPTERS[0]}")
+    areas = page.locator(".own-answer textarea")
+    assert areas.count() > 3
+    areas.nth(1).fill("The order of the arguments.")
+    page.get_by_role("button", name="Mark this chapter as read").click()
+    page.reload()
+    assert areas.nth(1).input_value() == "The order of the arguments."
+    assert areas.nth(0).input_value() == ""
+    assert page.get_by_role("button", name="You have read this chapter").is_visible()
+    inspection.open_page(page, f"{site}/{CHAPTERS[1]}")
+    marked = page.locator("nav.bd-links a:has(.read-mark)")
+    assert marked.count() == 1
+    assert "Chapter 1 " in marked.inner_text()
+    assert all(not area.input_value() for area in areas.all())
+
+    inspection.open_page(page, f"{site}/book/how_to_use.html")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save my answers").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert "The order of the arguments." in text
+    assert f"## {Path(CHAPTERS[0]).stem}: " in text
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete all of it").click()
+    inspection.open_page(page, f"{site}/{CHAPTERS[0]}")
+    assert areas.nth(1).input_value() == ""
+    assert page.locator(".read-mark").count() == 0
+
+
+def test_the_books_own_typefaces_are_used(page: Page, site: str):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    inspection.open_page(page, f"{site}/{CHAPTERS[0]}")
+    # Of the icons' fonts only the parts in use; their signs have the width of a sign.
+    icons = [url.rsplit("/", 1)[-1] for url in asked if "fontawesome" in url]
+    assert icons
+    assert all(name.endswith("-used.woff") for name in icons)
+    assert (page.locator("i.fa-rocket").first.bounding_box() or {"width": 0})["width"] > 8
+    loaded = page.evaluate(
+        """() => [...document.fonts].filter((face) => face.status === "loaded")
+                 .map((face) => face.family.replaceAll('"', "") + " " + face.style)"""
+    )
+    wanted = {"Book Sans normal", "Book Sans italic", "Book Serif normal", "Book Mono normal"}
+    assert wanted <= set(loaded)
+
+
+def test_steps_of_a_derivation_fold_and_a_link_into_one_unfolds_it(page: Page, site: str):
+    inspection.open_page(page, f"{site}/{CHAPTERS[6]}")
+    steps = page.locator("article section:has(> h3 button.fold)")
+    assert steps.count() >= 5
+    equation = steps.nth(1).locator(".math[id]").first
+    assert equation.is_visible()
+    steps.nth(1).locator("button.fold").press("Enter")
+    assert not equation.is_visible()
+    assert steps.nth(1).locator("h3").is_visible()
+    page.get_by_role("button", name="Fold all steps").click()
+    assert page.locator("section.folded").count() == steps.count()
+    name = equation.get_attribute("id")
+    page.evaluate("name => { location.hash = name }", name)
+    equation.wait_for(state="visible")
+    assert page.locator("section.folded").count() == steps.count() - 1
+
+
+def test_a_link_shows_what_it_leads_to(page: Page, site: str):
+    """An equation of this page, one of another page, and a source; by mouse and by keyboard."""
+    inspection.open_page(page, f"{site}/{CHAPTERS[6]}")
+    card = page.locator(".preview")
+    link = page.locator("article p a.reference.internal[href^='#equation-']").first
+    link.hover()
+    card.wait_for()
+    tex = card.locator(".math").first.get_attribute("data-tex")
+    name = (link.get_attribute("href") or "").removeprefix("#")
+    assert tex == page.locator(f"[id='{name}']").get_attribute("data-tex")
+    page.keyboard.press("Escape")
+    assert card.count() == 0
+    source = page.locator("article p a.reference.internal[href*='bibliography.html#']").first
+    source.focus()
+    card.wait_for()
+    assert "2018" in card.inner_text()
+    source.blur()
+    assert card.count() == 0
+
+    inspection.open_page(page, f"{site}/book/equation_index.html")
+    page.locator("table.equation-index a.reference.internal").first.focus()
+    card.wait_for()
+    assert card.locator(".math[data-tex]").count() == 1
+
+
+def test_a_copied_formula_is_its_tex(page: Page, site: str):
+    inspection.open_page(page, f"{site}/{CHAPTERS[0]}")
+    copied = page.evaluate(
+        """() => {
+          const formula = document.querySelector("article p .math");
+          getSelection().selectAllChildren(formula.closest("p"));
+          const clipboardData = new DataTransfer();
+          const event = new ClipboardEvent("copy", {clipboardData, cancelable: true});
+          document.dispatchEvent(event);
+          return [event.clipboardData.getData("text/plain"), formula.dataset.tex];
+        }"""
+    )
+    assert f"${copied[1]}$" in copied[0]
+    assert len(copied[0]) > len(copied[1]) + 40  # the words around it too
+
+
+def test_pages_can_be_found_and_cited(site: str):
+    """Titles and descriptions in words, a card for messages, one address each in the sitemap."""
+    owner, name = address.parse(address.current())
+    base = f"https://{owner}.github.io/{name}/"
+    sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
+    for page in PAGES:
+        text = (SITE / page).read_text(encoding="utf-8")
+        if not page.startswith("book/"):
+            continue
+        assert f"<loc>{base}{page}</loc>" in sitemap
+        tags = dict(re.findall(r'<meta (?:property|name)="([\w:]+)" content="([^"]*)"', text))
+        assert tags["og:url"] == base + page
+        assert 40 < len(tags["description"]) <= 210, page
+        assert not re.search(r"[\\$]|_\{", tags["description"]), (page, tags["description"])
+        card = SITE / tags["og:image"].removeprefix(base)
+        assert card.stat().st_size > 5000, page
+
+
 def test_a_dark_page_is_legible(browser: Browser, site: str):
     """Text and links have a contrast of at least 4.5 to 1; pictures keep a white panel."""
     context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 900})
@@ -176,7 +345,8 @@ def test_a_dark_page_is_legible(browser: Browser, site: str):
 
 DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='9'></svg>"
 DOTS = ["data:image/svg+xml," + quote(DOT.format(width)) for width in (8, 9)]
-GOOD = f"""<!doctype html><html lang="en"><body><article><h1>Good</h1>
+GOOD = f"""<!doctype html><html lang="en"><head><title>Good</title></head>
+<body><article><h1>Good</h1>
 <p id="here"><a href="#here">here</a> <a href="other.html#there">there</a></p>
 <img alt="A picture of a dot" src="{DOTS[0]}">
 <div class="unigen-slider" id="slider-demo"><img alt="first picture" src="{DOTS[0]}">
@@ -208,6 +378,21 @@ FAULTS = {
     "the range has no name": ('for="r"', 'for="s"'),
     "other.html#nowhere": ("other.html#there", "other.html#nowhere"),
     "gone.html does not exist": ("other.html#there", "gone.html"),
+    "serious: Elements must meet minimum color contrast": (
+        "</article>",
+        '<p style="color: #bbb; background: #fff">pale</p></article>',
+    ),
+    "serious: Links must have discernible text": (
+        "</article>",
+        '<a href="#here" style="display: inline-block; width: 9px; height: 9px"></a></article>',
+    ),
+    "layout shift": (
+        "</article>",
+        """</article><script>
+        requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => {
+          document.body.insertAdjacentHTML("afterbegin", "<div style='height: 500px'></div>");
+        }, 50)))</script>""",
+    ),
     "formula over its number": (
         "</article>",
         '<div class="math" style="position: relative">'
@@ -220,7 +405,11 @@ FAULTS = {
 def all_faults(page: Page, folder: Path) -> list[str]:
     with inspection.serve(folder) as url:
         found = inspection.open_page(page, f"{url}/page.html")
+        page.wait_for_timeout(200)
+        if inspection.layout_shift(page) >= 0.02:
+            found.append("layout shift")
         found += inspection.look(page)
+        found += inspection.accessibility(page) + inspection.accessibility(page, colours=True)
         found += inspection.move_slider(page, page.locator(".unigen-slider"))
     return found + inspection.broken_links(folder)
 

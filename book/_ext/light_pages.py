@@ -1,0 +1,108 @@
+"""Takes off each page what the theme loads and the book does not use: two megabytes of it.
+
+Every icon of Font Awesome twice (as a script that replaces each icon once more after the page was
+drawn, and as fonts of which a page shows twenty signs), and the search index on pages that send
+their reader to the search page anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from sphinx.application import Sphinx
+
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # says what it leaves out, at length
+
+# Scripts that no page but the search page needs.
+FOR_SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
+ICON_SCRIPT = "fontawesome.js"
+FONTS = "vendor/fontawesome/webfonts"
+STYLE_SHEET = "icons.css"
+# Family in the theme's style sheet, weight, file.
+FACES = (
+    ("Font Awesome 6 Free", 900, "fa-solid-900"),
+    ("Font Awesome 6 Free", 400, "fa-regular-400"),
+    ("Font Awesome 6 Brands", 400, "fa-brands-400"),
+)
+LEFT_OUT = ("**/*.js.map", "**/*.css.map", f"scripts/{ICON_SCRIPT}", f"{FONTS}/*.ttf")
+
+
+def without_scripts(page: str, names: tuple[str, ...]) -> str:
+    """A page's HTML without the tags that load these scripts."""
+    wanted = "|".join(map(re.escape, names))
+    tag = rf'\s*<script\b[^>]*\bsrc="[^"]*/?(?:{wanted})(?:\?[^"]*)?"[^>]*></script>'
+    return re.sub(tag, "", page)
+
+
+def icons_in(pages: str, css: str) -> set[str]:
+    """The signs of the icons that pages name (fa-rocket) or that the theme's own rules show."""
+    named: dict[str, str] = {}
+    rule = r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}'
+    for selectors, code in re.findall(rule, css):
+        for name in re.findall(r"\.(fa-[a-z0-9-]+):before", selectors):
+            named[name] = chr(int(code, 16))
+    rest = re.sub(rule, "", css)
+    used = {named[name] for name in set(re.findall(r"fa-[a-z0-9-]+", pages)) if name in named}
+    used |= {chr(int(code, 16)) for code in re.findall(r"\\(f[0-9a-f]{3})\b", rest)}
+    return used | set(re.findall("[\ue000-\uf8ff]", rest))
+
+
+def write_icons(static: Path, pages: str) -> None:
+    """A font of the icons in use for each of the theme's three, and the rules that prefer it."""
+    css = "".join(
+        path.read_text(encoding="utf-8")
+        for path in sorted(static.rglob("*.css"))
+        if path.name != STYLE_SHEET
+    )
+    icons = icons_in(pages, css)
+    rules = []
+    for family, weight, name in FACES:
+        source = static / FONTS / f"{name}.ttf"
+        if not source.exists():
+            continue  # left out by the last build, which made its font already
+        options = subset.Options(drop_tables=["FFTM"], layout_features=[], notdef_outline=True)
+        font = TTFont(source)
+        chosen = sorted(set(map(ord, icons)) & set(font.getBestCmap()))
+        chooser = subset.Subsetter(options)
+        chooser.populate(unicodes=chosen)
+        chooser.subset(font)
+        font.flavor = "woff"
+        font.save(static / FONTS / f"{name}-used.woff")
+        rules.append(
+            f'@font-face {{ font-family: "{family}"; font-style: normal; font-weight: {weight}; '
+            f'font-display: block; src: url("{FONTS}/{name}-used.woff") format("woff"); }}\n'
+        )
+    if rules:
+        (static / STYLE_SHEET).write_text("".join(rules), encoding="utf-8")
+
+
+def lighten(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    static = out / "_static"
+    pages = []
+    for path in sorted(out.rglob("*.html")):
+        if static in path.parents:
+            continue
+        page = path.read_text(encoding="utf-8")
+        unused = (ICON_SCRIPT, *(() if path.name == "search.html" else FOR_SEARCH))
+        light = without_scripts(page, unused)
+        if light != page:
+            path.write_text(light, encoding="utf-8")
+        pages.append(light)
+    write_icons(static, "".join(pages))
+    for pattern in LEFT_OUT:
+        for path in static.glob(pattern):
+            path.unlink()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_css_file(STYLE_SHEET, priority=900)  # after the theme's own rules for these families
+    app.connect("build-finished", lighten, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

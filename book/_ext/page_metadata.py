@@ -1,0 +1,62 @@
+"""What search engines and cards in messages show of a page.
+
+sphinxext-opengraph and sphinx-sitemap write it; they need the address of the published book, which
+follows from the repository's, and descriptions in plain words.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import address
+
+
+def published_address(repository: str) -> str:
+    """https://github.com/OWNER/NAME gives https://OWNER.github.io/NAME/."""
+    owner, name = address.parse(repository)
+    return f"https://{owner}.github.io/{name}/"
+
+
+def set_address(app: Sphinx, config: Config) -> None:
+    repository = config.html_theme_options.get("repository_url")
+    if repository:
+        config.html_baseurl = config.ogp_site_url = published_address(repository)
+
+
+def in_words(tex: str) -> str:
+    r"""Short TeX as plain text: `p_\theta(\mathbf{x})` is pθ(x)."""
+
+    def sign(match: re.Match[str]) -> str:
+        size = "SMALL" if match[1].islower() else "CAPITAL"
+        try:
+            return unicodedata.lookup(f"GREEK {size} LETTER {match[1].upper()}")
+        except KeyError:
+            return {"log": "log ", "ge": "≥", "le": "≤", "mid": "|"}.get(match[1], "")
+
+    tex = re.sub(r"\\(?:math\w+|text|operatorname)\s*\{([^{}]*)\}", r"\1", tex)
+    tex = tex.replace(r"\|", "‖").replace(r"\,", "").replace("_", "").replace("^", "")
+    return re.sub(r"\\([A-Za-z]+)\s*", sign, tex).translate({ord(c): None for c in "{}\\"})
+
+
+def describe_without_tex(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """The page has been written when this is called; only descriptions are made of `doctree`."""
+    if doctree is not None:
+        for formula in list(doctree.findall(nodes.math)):
+            formula.replace_self(nodes.Text(in_words(formula.astext())))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("config-inited", set_address, priority=900)
+    app.connect("html-page-context", describe_without_tex, priority=100)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,80 @@
+"""What goes into the head of a page: no needless scripts, the icons in use, words for cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import light_pages
+import page_metadata
+import pydata_sphinx_theme
+import pytest
+import typefaces
+from fontTools.ttLib import TTFont
+
+
+def test_only_the_named_scripts_go():
+    page = (
+        '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>\n'
+        '  <script src="../searchindex.js"></script>\n<script src="_static/book.js?v=2"></script>'
+        '<script>var searchindex = "searchindex.js";</script>'
+    )
+    assert light_pages.without_scripts(page, ("fontawesome.js", "searchindex.js")) == (
+        '\n<script src="_static/book.js?v=2"></script>'
+        '<script>var searchindex = "searchindex.js";</script>'
+    )
+
+
+CSS = (
+    '.fa-rocket:before{content:"\\f135"}.fa-house:before,.fa-home:before{content:"\\f015"}'
+    '.fa-bell:before{content:"\\f0f3"}:root{--pst-icon-bell:"\uf0f3"}a::after{content:"\\f107"}'
+)
+
+
+def test_icons_are_those_of_the_pages_and_of_the_themes_own_rules():
+    found = light_pages.icons_in('<i class="fa-solid fa-home"></i>', CSS)
+    assert found == {"\uf015", "\uf0f3", "\uf107"}
+
+
+def test_the_font_of_the_icons_holds_no_others(tmp_path: Path):
+    static = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+    fonts = tmp_path / light_pages.FONTS
+    fonts.mkdir(parents=True)
+    for _, _, name in light_pages.FACES:
+        (fonts / f"{name}.ttf").write_bytes(
+            (static / light_pages.FONTS / f"{name}.ttf").read_bytes()
+        )
+    (tmp_path / "theme.css").write_text(CSS, encoding="utf-8")
+    light_pages.write_icons(tmp_path, '<i class="fa-solid fa-rocket"></i>')
+    held = set(TTFont(fonts / "fa-solid-900-used.woff").getBestCmap())
+    assert held == {0xF135, 0xF0F3, 0xF107}
+    css = (tmp_path / light_pages.STYLE_SHEET).read_text()
+    assert css.count("@font-face") == 3
+    assert '"Font Awesome 6 Free"; font-style: normal; font-weight: 900' in css
+
+
+@pytest.mark.parametrize(
+    ("tex", "words"),
+    [
+        (r"\mathbf{x}", "x"),
+        (r"p_\theta(\mathbf{x}\mid y)", "pθ(x|y)"),
+        (r"\mathrm{KL}(p\,\|\,q)", "KL(p‖q)"),
+        (r"\Phi \ge 0", "Φ≥0"),
+        (r"\log p_{data}", "log pdata"),
+    ],
+)
+def test_formulas_in_words(tex: str, words: str):
+    assert page_metadata.in_words(tex) == words
+
+
+def test_the_published_address_follows_from_the_repository():
+    found = page_metadata.published_address("https://github.com/ada/her-fork")
+    assert found == "https://ada.github.io/her-fork/"
+
+
+def test_the_style_sheet_carries_the_fonts():
+    for given in typefaces.FACES:
+        rule = typefaces.face(*given)
+        assert (typefaces.FOLDER / f"{given[1]}.woff2").stat().st_size > 5000
+        assert ("data:font/woff2;base64,d09GMg" in rule) == given[
+            -1
+        ]  # wOF2, the mark of the format
