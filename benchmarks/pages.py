@@ -117,12 +117,11 @@ def build_default() -> None:
     """The same pages with Jupyter Book's own settings, from the outputs that are cached already."""
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     sphinx = settings["sphinx"]
-    for name in ("mathematics", "page_metadata", "typefaces"):
+    for name in ("mathematics", "page_metadata", "typefaces", "light_pages"):
         sphinx["local_extensions"].pop(name)
-    for name in ("sphinxext.opengraph", "sphinx_sitemap"):
-        sphinx["extra_extensions"].remove(name)
+    sphinx["extra_extensions"].remove("sphinxext.opengraph")
     for name in list(sphinx["config"]):
-        if name.startswith(("html_", "ogp_", "sitemap_")):
+        if name.startswith(("html_", "ogp_")):
             sphinx["config"].pop(name)
     configuration = ROOT / "build" / "default.yml"
     configuration.write_text(yaml.safe_dump(settings), encoding="utf-8")

@@ -2,9 +2,11 @@
 (function () {
   function reachable() {
     document
-      .querySelectorAll(".pst-scrollable-table-container, mjx-container[display='true'], pre")
+      .querySelectorAll(
+        ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre"
+      )
       .forEach(function (box) {
-        if (box.scrollWidth > box.clientWidth + 1) box.setAttribute("tabindex", "0");
+        if (!box.closest("summary") && box.scrollWidth > box.clientWidth + 1) box.setAttribute("tabindex", "0");
       });
   }
   window.addEventListener("load", reachable);
@@ -245,6 +247,7 @@ document.addEventListener("copy", function (event) {
   var current = null;
   var timer = null;
   var pages = {};
+  var touched = false; // a finger has no way of pointing at a link without following it
 
   function documentOf(url) {
     var address = url.origin + url.pathname;
@@ -294,7 +297,7 @@ document.addEventListener("copy", function (event) {
   }
   function wanted(event) {
     var link = event.target.closest && event.target.closest("article a.internal[href*='#']");
-    if (!link || link.classList.contains("headerlink") || link === current) return;
+    if (touched || !link || link.classList.contains("headerlink") || link === current) return;
     var url = new URL(link.href);
     if (!url.hash) return;
     window.clearTimeout(timer);
@@ -305,6 +308,9 @@ document.addEventListener("copy", function (event) {
       }).catch(function () {}); // the link itself still works
     }, event.type === "focusin" ? 0 : 150);
   }
+  document.addEventListener("pointerdown", function (event) {
+    touched = event.pointerType === "touch";
+  }, true);
   document.addEventListener("mouseover", wanted);
   document.addEventListener("focusin", wanted);
   document.addEventListener("mouseout", function (event) {
@@ -315,7 +321,10 @@ document.addEventListener("copy", function (event) {
     }, 200);
   });
   document.addEventListener("focusout", close);
-  document.addEventListener("keydown", function (event) { if (event.key === "Escape") close(); });
+  document.addEventListener("keydown", function (event) {
+    touched = false;
+    if (event.key === "Escape") close();
+  }, true);
 })();
 
 // The form for an error names the section that the reader was looking at.

@@ -9,6 +9,7 @@ MathJax does not understand is a warning, and thereby stops the build.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
 import re
@@ -65,7 +66,9 @@ function styleSheet() { return adaptor.textContent(output.styleSheet(page)) }
 """
 
 # The TeX goes along, so that a copied formula is what its author wrote (book.js).
-CLASSES = {"CLASS": "math notranslate nohighlight"}
+CLASSES = "math notranslate nohighlight"
+# Signs of an inline formula that a phone surely has room for in one line.
+LONG = 24
 
 logger = logging.getLogger(__name__)
 
@@ -152,14 +155,17 @@ def typeset(translator: HTML5Translator, node: nodes.Element, tex: str, display:
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
     tex = node.astext().strip()
-    self.body.append(self.starttag(node, "span", "", **CLASSES, **{"data-tex": tex}))
-    self.body.append(typeset(self, node, tex, display=False) + "</span>")
+    html = typeset(self, node, tex, display=False)
+    # One that may be wider than a phone scrolls there (book.css).
+    classes = CLASSES + " long" * (html.count("<mjx-c ") > LONG)
+    self.body.append(self.starttag(node, "span", "", CLASS=classes, **{"data-tex": tex}))
+    self.body.append(html + "</span>")
     raise nodes.SkipNode
 
 
 def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
     tex = node.astext().strip()
-    self.body.append(self.starttag(node, "div", "", **CLASSES, **{"data-tex": tex}))
+    self.body.append(self.starttag(node, "div", "", CLASS=CLASSES, **{"data-tex": tex}))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, _("Link to this equation"))
@@ -175,6 +181,10 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
         out = Path(app.outdir)
         text = "".join(page.read_text(encoding="utf-8") for page in out.rglob("*.html"))
         css = TYPESETTER.style_sheet(set(re.findall(r"mjx-c[0-9A-F]+", text)))
+        # The font of no signs gives each line of a formula its height: it must be there first.
+        zero = base64.b64encode((mathjax_folder() / FONTS / "MathJax_Zero.woff").read_bytes())
+        inside = f"data:font/woff;base64,{zero.decode()}"
+        css = css.replace("mathjax/MathJax_Zero.woff", inside)
         (out / "_static" / STYLE_SHEET).write_text(css, encoding="utf-8")
         fonts = out / "_static" / "mathjax"
         fonts.mkdir(exist_ok=True)

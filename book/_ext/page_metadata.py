@@ -1,7 +1,8 @@
 """What search engines and cards in messages show of a page.
 
-sphinxext-opengraph and sphinx-sitemap write it; they need the address of the published book, which
-follows from the repository's, and descriptions in plain words.
+sphinxext-opengraph writes it; it needs the address of the published book, which follows from the
+repository's, and descriptions in plain words. The sitemap lists every page of the book, whichever
+of them the last build wrote.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -53,10 +55,22 @@ def describe_without_tex(
     """The page has been written when this is called; only descriptions are made of `doctree`."""
     if doctree is not None:
         for formula in list(doctree.findall(nodes.math)):
-            formula.replace_self(nodes.Text(in_words(formula.astext())))
+            formula.parent.replace(formula, nodes.Text(in_words(formula.astext())))
+
+
+def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.name != "html" or not app.config.html_baseurl:
+        return
+    root = ElementTree.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
+    for docname in sorted(app.env.found_docs):
+        page = app.config.html_baseurl + app.builder.get_target_uri(docname)
+        ElementTree.SubElement(ElementTree.SubElement(root, "url"), "loc").text = page
+    tree = ElementTree.ElementTree(root)
+    tree.write(Path(app.outdir) / "sitemap.xml", encoding="utf-8", xml_declaration=True)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_address, priority=900)
+    app.connect("build-finished", write_sitemap)
     app.connect("html-page-context", describe_without_tex, priority=100)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

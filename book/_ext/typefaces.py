@@ -1,14 +1,17 @@
 """The book's typefaces, as one style sheet.
 
 The style sheet carries the fonts, so that they need no further request and work from a folder on
-disk. A browser still unpacks them beside its first layout; a few lines in the head of each page
-wait for that, at most a third of a second, so that no line is drawn twice. Without scripts nothing
-waits. Greek letters outside formulas are rare, so their font is fetched when a page needs it.
+disk. A browser still unpacks them beside its first layout. A few lines in the head of a page wait
+for that and for the end of the page (a table gets its widths from all its rows), some tenths of a
+second, so that no line is drawn twice; without scripts nothing waits. The same lines set the theme,
+which the theme's own script does after the first drawing. Greek letters outside formulas are rare,
+so their font is fetched when a page needs it.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +33,19 @@ FACES = (
     ("Book Mono", "source-code-pro-latin-wght-normal", "normal", "400 700", LATIN, True),
 )
 
-WAIT = """<script>
+WAIT = """<script data-typefaces>
 (function (root) {
+  if (!root.dataset.theme)
+    root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   if (!document.fonts || !document.fonts.load) return;
   var show = function () { root.style.visibility = ""; };
   root.style.visibility = "hidden";
+  var whole = new Promise(function (done) { addEventListener("DOMContentLoaded", done); });
   Promise.all(["1em 'Book Sans'", "700 1em 'Book Sans'", "italic 1em 'Book Sans'",
-    "600 1em 'Book Serif'", "1em 'Book Mono'"].map(function (font) {
+    "600 1em 'Book Serif'", "1em 'Book Mono'", "1em MJXZERO"].map(function (font) {
     return document.fonts.load(font);
-  })).then(show, show);
-  setTimeout(show, 330);
+  }).concat(whole)).then(show, show);
+  setTimeout(show, 2000);
 })(document.documentElement);
 </script>
 """
@@ -63,9 +69,11 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
         (Path(app.outdir) / "_static" / STYLE_SHEET).write_text(css, encoding="utf-8")
         for path in Path(app.outdir).rglob("*.html"):
             page = path.read_text(encoding="utf-8")
-            if "_static" not in path.parts and WAIT not in page:
-                # After the style sheets: before them there would be nothing to wait for.
-                path.write_text(page.replace("</head>", f"{WAIT}</head>", 1), encoding="utf-8")
+            if "_static" in path.parts or WAIT in page:
+                continue
+            page = re.sub(r"<script data-typefaces>.*?</script>\n", "", page, flags=re.DOTALL)
+            # After the style sheets: before them there would be nothing to wait for.
+            path.write_text(page.replace("</head>", f"{WAIT}</head>", 1), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
