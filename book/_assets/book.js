@@ -6,10 +6,13 @@
         ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre"
       )
       .forEach(function (box) {
-        if (!box.closest("summary") && box.scrollWidth > box.clientWidth + 1) box.setAttribute("tabindex", "0");
+        if (!box.closest("summary") && box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
       });
   }
-  window.addEventListener("load", reachable);
+  window.addEventListener("load", function () {
+    reachable();
+    document.fonts.ready.then(reachable); // the last fonts may widen a box
+  });
   window.addEventListener("resize", reachable);
 })();
 

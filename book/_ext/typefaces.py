@@ -45,7 +45,7 @@ WAIT = """<script data-typefaces>
     "600 1em 'Book Serif'", "1em 'Book Mono'", "1em MJXZERO"].map(function (font) {
     return document.fonts.load(font);
   }).concat(whole)).then(show, show);
-  setTimeout(show, 2000);
+  setTimeout(show, 8000);
 })(document.documentElement);
 </script>
 """
