@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,44 +36,68 @@ def compare(left: Any, right: Any, relation: Relation = "==") -> float:
     return float(apart.clamp(min=0).max() if relation == "<=" else apart.abs().max())
 
 
-@pytest.fixture
-def measure(request: pytest.FixtureRequest) -> Iterator[Callable[..., float]]:
-    """Compare the two sides of a labelled equation, record how far they are apart, and assert.
+@dataclass(frozen=True)
+class Comparison:
+    """How far apart two sides of an equation are; true if that is as it should be."""
 
-    `measure(label, left, right, tolerance=1e-10, relation="==")` returns the measured gap. The
+    label: str
+    gap: float
+    tolerance: float
+    relation: Relation
+
+    def __bool__(self) -> bool:
+        # In this form NaN satisfies neither.
+        return self.gap > self.tolerance if self.relation == "!=" else self.gap <= self.tolerance
+
+    def __repr__(self) -> str:
+        if self:
+            return f"{self.label}: as claimed"
+        if self.relation == "!=":
+            return f"{self.label}: the sides differ by only {self.gap:.3e}"
+        return f"{self.label}: off by {self.gap:.3e}, more than {self.tolerance:.0e}"
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Iterator[Callable[..., Comparison]]:
+    """Compare the two sides of a labelled equation, and record how far they are apart.
+
+    `assert measure(label, left, right, tolerance=1e-10, relation="==")`: the `Comparison` is true
+    if the relation holds. One that does not fails the test even where nobody asserts it. The
     relation may be "<=" for an inequality, or "!=" for a claim that the sides differ by more than
     `tolerance`. The label must be one of those in the test's `equation` mark, and a test that ends
     without having measured each of its labels fails.
     """
     labels = {a for mark in request.node.iter_markers("equation") for a in mark.args}
     seen: set[str] = set()
+    broken: list[Comparison] = []
 
     def check(
         label: str, left: Any, right: Any, tolerance: float = 1e-10, relation: Relation = "=="
-    ) -> float:
+    ) -> Comparison:
         if label not in labels:
             raise AssertionError(f'mark this test with @pytest.mark.equation("{label}")')
         seen.add(label)
-        gap = compare(left, right, relation)
-        if relation == "!=":
-            assert gap > tolerance, f"{label}: the sides differ by only {gap:.3e}"
-        else:
-            assert gap <= tolerance, f"{label}: off by {gap:.3e}, more than {tolerance:.0e}"
+        found = Comparison(label, compare(left, right, relation), tolerance, relation)
+        if not found:
+            broken.append(found)
         _records.append(
             {
                 "label": label,
                 "test": f"{request.node.path.name}::{request.node.originalname}",
                 "relation": relation,
-                "error": gap,
+                "error": found.gap,
                 "tolerance": tolerance,
             }
         )
-        return gap
+        return found
 
     yield check
-    missed = labels - seen
     report = getattr(request.node, "_equation_call", None)
-    if missed and report is not None and report.passed:
+    passed = report is not None and report.passed
+    if broken and passed:
+        pytest.fail(f"not asserted, and false: {'; '.join(map(repr, broken))}")
+    missed = labels - seen
+    if missed and passed:
         pytest.fail(f"marked with {', '.join(sorted(missed))}, but measured nothing for it")
 
 

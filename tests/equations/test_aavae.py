@@ -127,9 +127,11 @@ def test_line_1_with_a_learned_judge_and_the_part_of_it_that_moves(measure):
         D = w.D
         own = D * (2 * D).log() + (1 - D) * (2 * (1 - D)).log()
         opened = (pool(w) * (D * minus_elbo(w, t, e) + (1 - D) * idle(w) + own)).sum()
-        measure("eq-aavae-objective", line1(w, looks(D), t, e), opened)
+        assert measure("eq-aavae-objective", line1(w, looks(D), t, e), opened)
         moved = both(lambda t, e, w=w, D=D: line1(w, looks(D), t, e), t, e)
-        measure("eq-aavae-gradient", moved, both(lambda t, e, w=w: activated(w, w.D, t, e), t, e))
+        assert measure(
+            "eq-aavae-gradient", moved, both(lambda t, e, w=w: activated(w, w.D, t, e), t, e)
+        )
         wrong = both(lambda t, e, w=w: activated(w, 1 - w.D, t, e), t, e)
         assert gap(moved, wrong) > 1e-4
 
@@ -140,14 +142,14 @@ def test_the_two_losses_as_the_package_trains_them(measure):
         model, batch = in_package(w)
         value = model.loss("variational", batch).value
         over_pool = (pool(w) * w.D * minus_elbo(w, w.theta0, w.eta0)).sum()
-        measure("eq-aavae-step", activated(w, w.D, w.theta0, w.eta0), over_pool)
-        measure("eq-aavae-step", value, over_pool)
+        assert measure("eq-aavae-step", activated(w, w.D, w.theta0, w.eta0), over_pool)
+        assert measure("eq-aavae-step", value, over_pool)
         a, law_g = w.phi0, p_g(w, w.theta0)
         first = 0.5 * (w.p_data * softplus(-a)).sum() + 0.5 * (law_g * softplus(a)).sum()
         D_best = best(w)
         h = -(pool(w) * (D_best * D_best.log() + (1 - D_best) * (1 - D_best).log())).sum()
-        measure("eq-aavae-phi", first, (pool(w) * coins(D_best, w.D)).sum() + h)
-        measure("eq-aavae-phi", model.loss("discriminator", batch).value, first)
+        assert measure("eq-aavae-phi", first, (pool(w) * coins(D_best, w.D)).sum() + h)
+        assert measure("eq-aavae-phi", model.loss("discriminator", batch).value, first)
 
 
 @pytest.mark.equation("eq-aavae-joint-kl")
@@ -158,7 +160,7 @@ def test_the_step_is_a_joint_kl_with_what_d_believes(measure):
         q = believed[:, None] * e.softmax(1)
         kl = (q * (q / joint(w, t)).log()).sum()
         right = weight.sum() * (kl + entropy(believed))
-        measure("eq-aavae-joint-kl", activated(w, w.D, t, e), right)
+        assert measure("eq-aavae-joint-kl", activated(w, w.D, t, e), right)
 
 
 @pytest.mark.equation("eq-aavae-provenance", "eq-aavae-bayes")
@@ -168,12 +170,12 @@ def test_told_and_optimal_leave_half_of_the_vae(measure):
         told = torch.zeros(2, 2, 4, dtype=torch.float64)
         told[0, 1] = told[1, 0] = 1.0
         moved = both(lambda t, e, w=w, told=told: line1(w, told, t, e), t, e)
-        measure("eq-aavae-provenance", moved, half)
+        assert measure("eq-aavae-provenance", moved, half)
         weighted = 0.5 * (w.p_data * 1.0 * minus_elbo(w, t, e)).sum() + 0.5 * 0.0
-        measure("eq-aavae-provenance", weighted, 0.5 * vae(w, t, e))
-        measure("eq-aavae-bayes", activated(w, best(w), t, e), 0.5 * vae(w, t, e))
+        assert measure("eq-aavae-provenance", weighted, 0.5 * vae(w, t, e))
+        assert measure("eq-aavae-bayes", activated(w, best(w), t, e), 0.5 * vae(w, t, e))
         at_best = both(lambda t, e, w=w: activated(w, best(w), t, e), t, e)
-        measure("eq-aavae-bayes", at_best, half)
+        assert measure("eq-aavae-bayes", at_best, half)
         assert (p_g(w, w.theta0) * best(w)).sum() > 0.01  # samples are not filtered out
         assert gap(both(lambda t, e, w=w: activated(w, w.D, t, e), t, e), half) > 1e-4
 
@@ -187,12 +189,12 @@ def test_all_else_is_the_distance_to_the_optimal_judge(measure):
         for x in range(4):
             of_image = both(lambda t, e, w=w, x=x: minus_elbo(w, t, e)[x], t, e)
             right = right + pool(w)[x] * (w.D - best(w))[x] * of_image
-        measure("eq-aavae-distance", left, right)
+        assert measure("eq-aavae-distance", left, right)
         for shrink in (1.0, 0.1, 3.0):
             D = torch.sigmoid(torch.logit(best(w)) + shrink * w.phi0)
             excess = (pool(w) * coins(best(w), D)).sum()
             off = (pool(w) * (D - best(w)).abs()).sum()
-            measure("eq-aavae-pinsker", off, (excess / 2).sqrt(), relation="<=")
+            assert measure("eq-aavae-pinsker", off, (excess / 2).sqrt(), relation="<=")
             assert off > 1e-3 * excess.sqrt()
 
 
@@ -213,9 +215,9 @@ def test_a_models_own_samples_teach_it_nothing_about_images(measure):
             return (law * (q * (q / p_z).log()).sum(1)).sum()
 
         in_theta = gradient(lambda t, e=e: practice(t, e), w.theta0)
-        measure("eq-aavae-own", gradient(lambda t, e=e: own(t, e), w.theta0), in_theta)
+        assert measure("eq-aavae-own", gradient(lambda t, e=e: own(t, e), w.theta0), in_theta)
         in_eta = gradient(lambda e, t=t: practice(t, e), e)
-        measure("eq-aavae-own", gradient(lambda e, t=t: own(t, e), e), in_eta)
+        assert measure("eq-aavae-own", gradient(lambda e, t=t: own(t, e), e), in_eta)
         elsewhere = gradient(lambda t, e=e: own(t, e), t)
         assert gap(elsewhere, gradient(lambda t, e=e: practice(t, e), t)) > 1e-4
 
@@ -223,7 +225,7 @@ def test_a_models_own_samples_teach_it_nothing_about_images(measure):
         left = both(lambda t, e, w=w, c=c: activated(w, c, t, e), w.theta0, e)
         right = 0.15 * both(lambda t, e, w=w: vae(w, t, e), w.theta0, e)
         right = right + 0.15 * both(practice, w.theta0, e)
-        measure("eq-aavae-constant", left, right)
+        assert measure("eq-aavae-constant", left, right)
 
 
 def confident(w: VAEWorld, s: float) -> Tensor:
@@ -237,10 +239,10 @@ def test_the_aim_of_a_judge_with_another_confidence(measure):
         for s in (-1.0, 0.0, 0.5, 1.0, 3.0):
             aim = pool(w) * confident(w, s)
             claimed = w.p_data * (1 + r) / (1 + r**s)
-            measure("eq-aavae-confidence", aim / aim.sum(), claimed / claimed.sum())
+            assert measure("eq-aavae-confidence", aim / aim.sum(), claimed / claimed.sum())
         sure = pool(w) * confident(w, 1e4)
         kept = torch.where(r < 1, w.p_data * (1 + r), 0.0)
-        measure("eq-aavae-confidence", sure / sure.sum(), kept / kept.sum(), tolerance=1e-6)
+        assert measure("eq-aavae-confidence", sure / sure.sum(), kept / kept.sum(), tolerance=1e-6)
 
 
 @pytest.mark.equation("eq-aavae-overshoot", "eq-aavae-speed")
@@ -265,8 +267,12 @@ def test_confidence_near_the_data(measure):
         for s in (-1.0, 0.0, 0.5, 2.0, 4.0):
             fine, half = scaled(1e-4, s), scaled(5e-5, s)
             # remainder / size = C size + ...: extrapolate to size 0
-            measure("eq-aavae-overshoot", 2 * half[0] - fine[0], torch.zeros(4), tolerance=1e-6)
-            measure("eq-aavae-speed", 2 * half[1] - fine[1], torch.zeros(1, 4), tolerance=1e-6)
+            assert measure(
+                "eq-aavae-overshoot", 2 * half[0] - fine[0], torch.zeros(4), tolerance=1e-6
+            )
+            assert measure(
+                "eq-aavae-speed", 2 * half[1] - fine[1], torch.zeros(1, 4), tolerance=1e-6
+            )
             assert half[2].abs().max() > 1e-3  # the scale on which these are zero
 
 
@@ -278,11 +284,11 @@ def test_a_judge_who_is_never_retrained_moves_the_goal(measure):
             p = D * (w.p_data + p)
             p = p / p.sum()
         eigen = (D * (w.p_data + p)).sum()
-        measure("eq-aavae-frozen", p, D * w.p_data / (eigen - D))
+        assert measure("eq-aavae-frozen", p, D * w.p_data / (eigen - D))
         assert eigen > D.max()
         matrix = D[:, None] * w.p_data[:, None] + torch.diag(D)
         largest = torch.linalg.eigvals(matrix).real.max()
-        measure("eq-aavae-frozen", eigen, largest)
+        assert measure("eq-aavae-frozen", eigen, largest)
         assert gap(p, w.p_data) > 1e-3
 
 
@@ -292,7 +298,7 @@ def test_the_judge_that_line_1_would_like_best(measure):
         t, e = w.theta0, w.eta0
         favourite = -minus_elbo(w, t, e) + idle(w)
         slope = gradient(lambda a, w=w, t=t, e=e: line1(w, looks(a.sigmoid()), t, e), favourite)
-        measure("eq-aavae-opposite", slope, torch.zeros(4))
+        assert measure("eq-aavae-opposite", slope, torch.zeros(4))
         least = line1(w, looks(favourite.sigmoid()), t, e)
         for shift in (-0.5, 0.5):
             assert line1(w, looks((favourite + shift * w.phi0).sigmoid()), t, e) > least
@@ -302,9 +308,9 @@ def test_the_judge_that_line_1_would_like_best(measure):
             q_z_given_x_1=w.p_z_given_y[1].expand_as(w.q_z_given_x_1).clone(),
         )
         upside_down = -minus_elbo(tight, t, tight.eta0) + idle(tight)
-        measure("eq-aavae-opposite", upside_down, (p_g(w, t) / w.p_data).log())
-        measure("eq-aavae-opposite", upside_down, -torch.logit(best(w)))
-        measure("eq-aavae-unreversed", pool(w) * (1 - best(w)), 0.5 * p_g(w, t))
+        assert measure("eq-aavae-opposite", upside_down, (p_g(w, t) / w.p_data).log())
+        assert measure("eq-aavae-opposite", upside_down, -torch.logit(best(w)))
+        assert measure("eq-aavae-unreversed", pool(w) * (1 - best(w)), 0.5 * p_g(w, t))
         own = gradient(lambda t, w=tight: activated(w, 1 - best(w), t, w.eta0), t)
         assert own.abs().max() < 1e-12
         assert math.isfinite(float(least.detach()))
@@ -325,6 +331,6 @@ def test_what_the_optimal_judge_does_to_the_noise_of_a_step(measure):
         u = ((p * D)[:, None] * h).sum(0)
         v = ((p * (1 - D))[:, None] * h).sum(0)
         right = (p * (1 - D) * h.square().sum(1)).sum() - 2 * (u * v).sum()
-        measure("eq-aavae-noise", left, right)
+        assert measure("eq-aavae-noise", left, right)
         perfect = variance(p, h) - 2 * variance(p, 0.5 * h)  # p_g = p_data, D* = 1/2
         assert gap(perfect, variance(p, h) / 2) < 1e-12

@@ -196,13 +196,13 @@ def test_information_its_forms_and_its_bound(measure):
         p_g = joint.sum(0)
         per_code = sum(c.p[i] * kl(theta.softmax(1)[i], p_g) for i in range(len(c.p)))
         entropy = -(c.p * c.p.log()).sum()
-        measure("eq-codes-information", per_code, entropy - left_open(joint))
-        measure("eq-codes-information", per_code, information(joint))
+        assert measure("eq-codes-information", per_code, entropy - left_open(joint))
+        assert measure("eq-codes-information", per_code, information(joint))
         posterior = joint / p_g
         slack = sum(p_g[x] * kl(posterior[:, x], c.reader[:, x]) for x in range(len(p_g)))
         bound = entropy - c.reading(theta)
-        measure("eq-codes-bound", information(joint), bound + slack)
-        measure("eq-codes-bound", bound, information(joint), relation="<=")
+        assert measure("eq-codes-bound", information(joint), bound + slack)
+        assert measure("eq-codes-bound", bound, information(joint), relation="<=")
         assert slack > FAR
 
 
@@ -221,8 +221,8 @@ def test_the_readers_phase_is_a_sleep_step(measure):
 
         at = c.reader.T.log()
         value, found = step(infogan(w), "code", "recogniser")
-        measure("eq-codes-sleep", value, claim(at))
-        measure("eq-codes-sleep", found, gradient(claim, at))
+        assert measure("eq-codes-sleep", value, claim(at))
+        assert measure("eq-codes-sleep", found, gradient(claim, at))
 
 
 # ---- the lemma ---------------------------------------------------------------------------------
@@ -238,11 +238,11 @@ def test_the_information_with_a_pair(measure):
         weights = laws.sum(2, keepdim=True)
         pair = kl(laws, weights * p_x)
         conditional = 0.5 * information(c.joint(theta)) + 0.5 * information(beside)
-        measure("eq-codes-half", conditional, information(c.joint(theta)) / 2)
-        measure("eq-codes-chain", pair, c.jsd(theta) + conditional)
-        measure("eq-codes-chain", pair, c.jsd(theta), FAR, relation="!=")
+        assert measure("eq-codes-half", conditional, information(c.joint(theta)) / 2)
+        assert measure("eq-codes-chain", pair, c.jsd(theta) + conditional)
+        assert measure("eq-codes-chain", pair, c.jsd(theta), FAR, relation="!=")
         to_prior = kl(laws, weights * c.mix0)
-        measure("eq-codes-step2", to_prior, pair + kl(p_x, c.mix0))
+        assert measure("eq-codes-step2", to_prior, pair + kl(p_x, c.mix0))
 
 
 @pytest.mark.equation("eq-codes-step1")
@@ -253,7 +253,7 @@ def test_the_kl_of_one_pair(measure):
             for i in range(len(c.p)):
                 law = theta.softmax(1)[i] if y == 0 else c.data
                 opened = -(law * c.scores()[y, i].log()).sum() + kl(law, c.mix0)
-                measure("eq-codes-step1", kl(law, c.target[y, i]), opened + c.Z[y, i].log())
+                assert measure("eq-codes-step1", kl(law, c.target[y, i]), opened + c.Z[y, i].log())
 
 
 @pytest.mark.equation("eq-codes-star")
@@ -261,7 +261,7 @@ def test_the_global_identity(measure):
     for c in CODED:
         for theta in (c.theta0, elsewhere(c), elsewhere(c, 1)):
             right = c.three_terms(theta) - c.mixture_kl(theta) - c.mean_log_z()
-            measure("eq-codes-star", c.objective(theta), right)
+            assert measure("eq-codes-star", c.objective(theta), right)
 
 
 @pytest.mark.equation("eq-codes-infogan", "eq-codes-missing", "eq-codes-net")
@@ -269,15 +269,17 @@ def test_the_gradient_of_the_generators_phase(measure):
     for w in WORLDS:
         c = coded(w)
         value, found = step(infogan(w), "generator", "generator")
-        measure("eq-codes-infogan", value, c.loss(c.theta0))
-        measure("eq-codes-infogan", found, gradient(c.three_terms, c.theta0))
-        measure("eq-codes-infogan", found, gradient(c.two_terms, c.theta0), FAR, relation="!=")
+        assert measure("eq-codes-infogan", value, c.loss(c.theta0))
+        assert measure("eq-codes-infogan", found, gradient(c.three_terms, c.theta0))
+        assert measure(
+            "eq-codes-infogan", found, gradient(c.two_terms, c.theta0), FAR, relation="!="
+        )
         rest = gradient(c.information, c.theta0)
-        measure("eq-codes-missing", found - gradient(c.two_terms, c.theta0), -rest / 2)
+        assert measure("eq-codes-missing", found - gradient(c.two_terms, c.theta0), -rest / 2)
         bonus = c.strength / 2 * gradient(c.reading, c.theta0)
-        measure("eq-codes-net", found, gradient(c.gan, c.theta0) + bonus)
+        assert measure("eq-codes-net", found, gradient(c.gan, c.theta0) + bonus)
         c.reader = c.joint0 / c.joint0.sum(0)
-        measure("eq-codes-net", gradient(c.reading, c.theta0), -rest)
+        assert measure("eq-codes-net", gradient(c.reading, c.theta0), -rest)
         away = elsewhere(c)
         assert gap(gradient(c.reading, away), -gradient(c.information, away)) > FAR
 
@@ -288,7 +290,7 @@ def test_nothing_is_missing_where_the_image_tells_the_code(measure):
         block = CodeWorld.blocks(seed)
         found = gradient(block.infogan_loss, block.theta0) / 2
         two = gradient(lambda t, b=block: b.kl_term(t) - b.jsd_y(t), block.theta0)
-        measure("eq-codes-missing", found, two)
+        assert measure("eq-codes-missing", found, two)
         assert found.abs().max() > FAR
 
 
@@ -299,7 +301,7 @@ def test_a_kl_per_code_charges_for_information(measure):
         theta = elsewhere(c)
         left = sum(c.p[i] * kl(theta.softmax(1)[i], r) for i in range(len(c.p)))
         right = kl(c.joint(theta).sum(0), r) + information(c.joint(theta))
-        measure("eq-codes-compensation", left, right)
+        assert measure("eq-codes-compensation", left, right)
 
 
 @pytest.mark.equation("eq-codes-form-b", "eq-codes-form-c")
@@ -313,7 +315,7 @@ def test_the_other_two_forms(measure):
         def form_b(theta: Tensor, c=c, aims=aims) -> Tensor:
             return c.kl_term(theta, aims) - c.jsd(theta)
 
-        measure("eq-codes-form-b", found, gradient(form_b, c.theta0))
+        assert measure("eq-codes-form-b", found, gradient(form_b, c.theta0))
         joint_aims = c.scores() * c.mix0
         joint_aims = joint_aims / joint_aims.sum((1, 2), keepdim=True)
 
@@ -321,7 +323,7 @@ def test_the_other_two_forms(measure):
             both = kl(c.joint(theta), aims[0]) + kl(c.p[:, None] * c.data, aims[1])
             return both / 2 - c.jsd(theta) - c.information(theta) / 2
 
-        measure("eq-codes-form-c", found, gradient(form_c, c.theta0))
+        assert measure("eq-codes-form-c", found, gradient(form_c, c.theta0))
 
 
 # ---- the adversarial autoencoder ---------------------------------------------------------------
@@ -340,10 +342,10 @@ def test_the_judge_of_codes(measure):
             return log2 - jsd(codes, w.p_z) + (both * true * (true.log() - log_q)).sum()
 
         value, found = step(aae(w), "discriminator", "discriminator")
-        measure("eq-codes-aae-phi", value, claim(w.phi0))
-        measure("eq-codes-aae-phi", found, gradient(claim, w.phi0))
+        assert measure("eq-codes-aae-phi", value, claim(w.phi0))
+        assert measure("eq-codes-aae-phi", found, gradient(claim, w.phi0))
         written = -(w.p_z * logsigmoid(w.phi0)).sum() / 2 - (codes * logsigmoid(-w.phi0)).sum() / 2
-        measure("eq-codes-aae-phi", written, claim(w.phi0))
+        assert measure("eq-codes-aae-phi", written, claim(w.phi0))
 
 
 @pytest.mark.equation("eq-codes-aae", "eq-codes-aae-optimal")
@@ -352,9 +354,11 @@ def test_the_encoders_phase(measure):
         for strength in (1.0, 0.3):
             c = exchanged(w, strength)
             value, found = step(aae(w, strength), "encoder", "encoder")
-            measure("eq-codes-aae", value, c.loss(c.theta0))
-            measure("eq-codes-aae", found, gradient(c.three_terms, c.theta0))
-            measure("eq-codes-aae", found, gradient(c.two_terms, c.theta0), FAR, relation="!=")
+            assert measure("eq-codes-aae", value, c.loss(c.theta0))
+            assert measure("eq-codes-aae", found, gradient(c.three_terms, c.theta0))
+            assert measure(
+                "eq-codes-aae", found, gradient(c.two_terms, c.theta0), FAR, relation="!="
+            )
             best = replace(w, phi0=(w.p_z / c.joint0.sum(0)).log())
             _, at_best = step(aae(best, strength), "encoder", "encoder")
 
@@ -362,8 +366,10 @@ def test_the_encoders_phase(measure):
                 mixed = (c.joint(theta).sum(0) + c.data) / 2
                 return kl(mixed, c.data) + c.strength / 2 * c.reading(theta)
 
-            measure("eq-codes-aae-optimal", at_best, gradient(claim, c.theta0))
-            measure("eq-codes-aae-optimal", found, gradient(claim, c.theta0), FAR, relation="!=")
+            assert measure("eq-codes-aae-optimal", at_best, gradient(claim, c.theta0))
+            assert measure(
+                "eq-codes-aae-optimal", found, gradient(claim, c.theta0), FAR, relation="!="
+            )
 
 
 @pytest.mark.equation("eq-codes-aae-decoder")
@@ -380,8 +386,8 @@ def test_the_decoders_phase(measure):
             )
 
         value, found = step(aae(w), "decoder", "decoder")
-        measure("eq-codes-aae-decoder", value, claim(w.decoder.log()))
-        measure("eq-codes-aae-decoder", found, gradient(claim, w.decoder.log()))
+        assert measure("eq-codes-aae-decoder", value, claim(w.decoder.log()))
+        assert measure("eq-codes-aae-decoder", found, gradient(claim, w.decoder.log()))
 
 
 @pytest.mark.equation("eq-codes-surgery", "eq-codes-promises")
@@ -391,14 +397,16 @@ def test_what_a_vae_pays_and_what_two_promises_buy(measure):
         joint = w.p_data[:, None] * encoder
         codes = joint.sum(0)
         paid = sum(w.p_data[x] * kl(encoder[x], w.p_z) for x in range(len(w.p_data)))
-        measure("eq-codes-surgery", paid, kl(codes, w.p_z) + information(joint))
+        assert measure("eq-codes-surgery", paid, kl(codes, w.p_z) + information(joint))
         true = joint / codes
         reading = sum(codes[z] * kl(true[:, z], w.decoder[z]) for z in range(len(codes)))
         promised = kl(codes, w.p_z) + reading
-        measure("eq-codes-promises", promised, kl(joint, w.p_z * w.decoder.T))
-        measure("eq-codes-promises", kl(w.p_data, w.p_z @ w.decoder), promised, relation="<=")
+        assert measure("eq-codes-promises", promised, kl(joint, w.p_z * w.decoder.T))
+        assert measure(
+            "eq-codes-promises", kl(w.p_data, w.p_z @ w.decoder), promised, relation="<="
+        )
         # Both kept: the model is the data.
-        measure("eq-codes-promises", codes @ true.T, w.p_data)
+        assert measure("eq-codes-promises", codes @ true.T, w.p_data)
 
 
 # ---- two judges --------------------------------------------------------------------------------
@@ -439,9 +447,9 @@ def test_the_encoders_phase_with_two_judges(measure):
             return total - share * information(w.p_data[:, None] * codes)
 
         _, found = step(semi(w), "encoder", "encoder")
-        measure("eq-codes-semi", found, gradient(claim, w.theta0))
+        assert measure("eq-codes-semi", found, gradient(claim, w.theta0))
         without = gradient(lambda t, claim=claim: claim(t, 0.0), w.theta0)
-        measure("eq-codes-semi", found, without, FAR, relation="!=")
+        assert measure("eq-codes-semi", found, without, FAR, relation="!=")
 
 
 @pytest.mark.equation("eq-codes-parts")
@@ -452,5 +460,5 @@ def test_the_parts_of_a_code_tell_no_more_than_the_whole(measure):
         whole = jsd(codes, prior)
         for axis in (0, 1):
             part = jsd(codes.sum(axis), prior.sum(axis))
-            measure("eq-codes-parts", part, whole, relation="<=")
+            assert measure("eq-codes-parts", part, whole, relation="<=")
             assert whole - part > 1e-6

@@ -125,18 +125,18 @@ def test_the_losses_of_the_conditional_gan(measure):
             for c in range(K)
         ]
         value = sum(w.p_c[c] * per_class[c] for c in range(K))
-        measure("eq-conditional-phi", model.loss("discriminator", w.pairs).value, value)
+        assert measure("eq-conditional-phi", model.loss("discriminator", w.pairs).value, value)
         best = w.p_data / (w.p_data + p_g)
         pool = w.p_c[:, None] * (w.p_data + p_g) / 2
         right = (pool * (coins(best, w.a.sigmoid()) + coin_entropy(best))).sum()
-        measure("eq-conditional-phi-kl", value, right)
+        assert measure("eq-conditional-phi-kl", value, right)
         # -L_theta = -E_{p(c) p(y) p(x|c,y)} log q^r(y|x,c); the model leaves its constant out
         D = w.a.sigmoid()
         whole = -0.5 * (w.p_c[:, None] * (p_g * D.log() + w.p_data * (1 - D).log())).sum()
         constant = 0.5 * (w.p_c[:, None] * w.p_data * softplus(w.a)).sum()
         moving = 0.5 * (w.p_c[:, None] * p_g * softplus(-w.a)).sum()
-        measure("eq-conditional-theta", whole, moving + constant)
-        measure("eq-conditional-theta", model.loss("generator", w.pairs).value, moving)
+        assert measure("eq-conditional-theta", whole, moving + constant)
+        assert measure("eq-conditional-theta", model.loss("generator", w.pairs).value, moving)
 
 
 @pytest.mark.equation("eq-conditional-gradient")
@@ -159,7 +159,7 @@ def test_lemma_1_in_every_class(measure):
                     total = total + w.p_c[c] * 0.5 * part
             return total
 
-        measure("eq-conditional-gradient", found, gradient(claim, w.theta))
+        assert measure("eq-conditional-gradient", found, gradient(claim, w.theta))
         assert found.abs().max() > 1e-3
 
 
@@ -168,7 +168,7 @@ def test_a_blind_discriminator_and_other_class_frequencies(measure):
     for w in KNOWN:
         p_g, a = w.theta.softmax(1), w.a[0]
         left = sum(w.p_c[c] * 0.5 * p_g[c] @ softplus(-a) for c in range(K))
-        measure("eq-conditional-blind", left, 0.5 * (w.p_c @ p_g) @ softplus(-a))
+        assert measure("eq-conditional-blind", left, 0.5 * (w.p_c @ p_g) @ softplus(-a))
         other = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
         real, made = w.p_c[:, None] * w.p_data, other[:, None] * p_g
 
@@ -176,8 +176,8 @@ def test_a_blind_discriminator_and_other_class_frequencies(measure):
             return (real * softplus(-a) + made * softplus(a)).sum() / 2
 
         claimed = (w.p_data / p_g).log() + (w.p_c / other).log()[:, None]
-        measure("eq-conditional-shift", gradient(cross_entropy, claimed), torch.zeros(K, X))
-        measure("eq-conditional-shift", torch.logit(real / (real + made)), claimed)
+        assert measure("eq-conditional-shift", gradient(cross_entropy, claimed), torch.zeros(K, X))
+        assert measure("eq-conditional-shift", torch.logit(real / (real + made)), claimed)
 
 
 # ---- importance weights ------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_the_importance_weighted_step_in_every_class(measure):
                     pair = w.grad_log_D()[[i, j]]
                     step = step + w.p_z[i] * w.p_z[j] * (shares[:, None] * pair).sum(0)
             steps.append(step)
-        measure("eq-conditional-iw-step", found, -0.5 * p_c[:, None] * torch.stack(steps))
+        assert measure("eq-conditional-iw-step", found, -0.5 * p_c[:, None] * torch.stack(steps))
 
 
 def tilted_at(w: ConditionalImportanceWorld, k: int) -> Tensor:
@@ -223,10 +223,10 @@ def test_mixed_groups_tilt_the_classes(measure):
         mean_weight = (w.p_g_given_c * w.a.exp()).sum(1)
         share = w.p_c * mean_weight / (w.p_c @ mean_weight)
         ceilings = (w.p_c @ mean_weight).log() - w.p_c @ mean_weight.log()
-        measure("eq-conditional-mixed", ceilings, kl(w.p_c, share))
+        assert measure("eq-conditional-mixed", ceilings, kl(w.p_c, share))
         # the share at k draws is s + C/k + ...: two values of k take out C
         laws = [tilted_at(w, k) for k in (10, 20)]
-        measure("eq-conditional-mixed", 2 * laws[1] - laws[0], share, tolerance=0.01)
+        assert measure("eq-conditional-mixed", 2 * laws[1] - laws[0], share, tolerance=0.01)
         assert gap(share, w.p_c) > 0.01
         within = w.class_law(3, mixed=False)
         assert gap(within, w.p_c) < 1e-12
@@ -254,19 +254,19 @@ def test_the_bound_given_the_class(measure):
         found = model.elbo(w.pairs.x, w.pairs.label).reshape(K, X)
         first = (q * (joint / p_z).log()).sum(2) - (q * (q / p_z).log()).sum(2)
         second = p_x.log() - (q * (q / (joint / p_x[..., None])).log()).sum(2)
-        measure("eq-conditional-elbo", first, second)
-        measure("eq-conditional-elbo", found, second)
+        assert measure("eq-conditional-elbo", first, second)
+        assert measure("eq-conditional-elbo", found, second)
         per_class = [
             kl(w.p_data[c][:, None] * q[c], joint[c]) + entropy(w.p_data[c]) for c in range(K)
         ]
         right = sum(w.p_c[c] * per_class[c] for c in range(K))
-        measure("eq-conditional-joint-kl", model.loss("variational", w.pairs).value, right)
+        assert measure("eq-conditional-joint-kl", model.loss("variational", w.pairs).value, right)
         mixture = w.p_c @ p_x
         left = (w.p_c[:, None] * p_x * (p_x.log() - mixture.log())).sum()
         pair = w.p_c[:, None] * p_x
         information = kl(pair, w.p_c[:, None] * mixture)
-        measure("eq-conditional-information", left, information)
-        measure("eq-conditional-information", information, entropy(w.p_c), relation="<=")
+        assert measure("eq-conditional-information", left, information)
+        assert measure("eq-conditional-information", information, entropy(w.p_c), relation="<=")
 
 
 class ListedAACVAE(AACVAE):
@@ -290,16 +290,18 @@ def test_the_adversary_activated_conditional_vae(measure):
         model.made = w.p_c[:, None] * p_g
         model.discriminator = ConditionalTableDiscriminator(w.a)
         value = (pool * w.a.sigmoid() * cost).sum()
-        measure("eq-conditional-aacvae-step", model.loss("variational", w.pairs).value, value)
+        assert measure(
+            "eq-conditional-aacvae-step", model.loss("variational", w.pairs).value, value
+        )
         z_0 = (pool * w.a.sigmoid()).sum()
         believed = pool * w.a.sigmoid() / z_0
         joint = (w.p_z[:, None] * w.decoder.softmax(2)).transpose(1, 2)
         divergence = kl(believed[..., None] * w.encoder.softmax(2), w.p_c[:, None, None] * joint)
         right = divergence + entropy(believed) + believed.sum(1) @ w.p_c.log()
-        measure("eq-conditional-aacvae-step", value, z_0 * right)
+        assert measure("eq-conditional-aacvae-step", value, z_0 * right)
         best = w.p_data / (w.p_data + p_g)
         half = 0.5 * (w.p_c[:, None] * w.p_data * cost).sum()
-        measure("eq-conditional-aacvae-bayes", (pool * best * cost).sum(), half)
+        assert measure("eq-conditional-aacvae-bayes", (pool * best * cost).sum(), half)
 
         def of(D: Tensor, w=w, pool=pool) -> Callable[[Tensor], Tensor]:
             return lambda t: (pool * D * w.minus_elbo(t, w.encoder)).sum()
@@ -308,7 +310,7 @@ def test_the_adversary_activated_conditional_vae(measure):
             return 0.5 * (w.p_c[:, None] * w.p_data * w.minus_elbo(t, w.encoder)).sum()
 
         wanted = gradient(plain, w.decoder)
-        measure("eq-conditional-aacvae-bayes", gradient(of(best), w.decoder), wanted)
+        assert measure("eq-conditional-aacvae-bayes", gradient(of(best), w.decoder), wanted)
         blind = ((w.p_c @ w.p_data) / (w.p_c @ (w.p_data + p_g))).expand(K, X)
         assert gap(gradient(of(blind), w.decoder), wanted) > 1e-4
 
@@ -368,17 +370,17 @@ def test_images_with_and_without_a_class(measure):
         L, U = pair_cost(w, t, e), image_cost(w, t, e, s)
         given_c = (w.p_z[:, None] * t.softmax(2)).transpose(1, 2)
         elbo = (q_z * (given_c / q_z).log()).sum(2)
-        measure("eq-conditional-pair", L, -elbo - math.log(1 / K))
+        assert measure("eq-conditional-pair", L, -elbo - math.log(1 / K))
         p_xc = joint.sum(2)
         to_code = (q_z * (q_z / (joint / p_xc[..., None])).log()).sum(2)
-        measure("eq-conditional-pair", -L, p_xc.log() - to_code)
+        assert measure("eq-conditional-pair", -L, p_xc.log() - to_code)
         h = -(q_c * q_c.log()).sum(0)
-        measure("eq-conditional-unlabelled", U, (q_c * L).sum(0) - h)
+        assert measure("eq-conditional-unlabelled", U, (q_c * L).sum(0) - h)
         model, batch = svae(w)
-        measure("eq-conditional-unlabelled", -model.elbo(batch.x), U)
+        assert measure("eq-conditional-unlabelled", -model.elbo(batch.x), U)
         p_x = p_xc.sum(0)
         to_class = (q_c * (q_c / (p_xc / p_x)).log()).sum(0)
-        measure("eq-conditional-slack", p_x.log() + U, to_class + (q_c * to_code).sum(0))
+        assert measure("eq-conditional-slack", p_x.log() + U, to_class + (q_c * to_code).sum(0))
 
 
 @pytest.mark.equation("eq-conditional-classifier")
@@ -388,9 +390,9 @@ def test_the_best_classifier_for_a_decoder(measure):
         L = pair_cost(w, t, e)
         claimed = (-L).softmax(0)
         least = image_cost(w, t, e, claimed.log().T)
-        measure("eq-conditional-classifier", least, -(-L).exp().sum(0).log())
+        assert measure("eq-conditional-classifier", least, -(-L).exp().sum(0).log())
         slope = gradient(lambda s, w=w, t=t, e=e: image_cost(w, t, e, s).sum(), claimed.log().T)
-        measure("eq-conditional-classifier", slope, torch.zeros(X, K))
+        assert measure("eq-conditional-classifier", slope, torch.zeros(X, K))
         assert (image_cost(w, t, e, w.psi0) > least + 1e-6).all()
 
 
@@ -400,7 +402,7 @@ def test_the_objective_of_m2(measure):
         t, e, s = w.theta0, w.eta0, w.psi0
         model, batch = svae(w)
         value = objective(w, t, e, s)
-        measure("eq-conditional-m2", model.loss("variational", batch).value, value)
+        assert measure("eq-conditional-m2", model.loss("variational", batch).value, value)
         joint, q_z, q_c = model_joint(w, t), e.softmax(2), s.softmax(1).T
         p_lab_x = w.p_lab.sum(0)
         of_labels = (w.p_lab * (w.p_lab / p_lab_x / q_c).log()).sum()
@@ -411,13 +413,13 @@ def test_the_objective_of_m2(measure):
         )
         h_labels = -(w.p_lab * (w.p_lab / p_lab_x).log()).sum()
         constants = entropy(w.p_data) + RHO * entropy(w.p_lab) + ALPHA * h_labels
-        measure("eq-conditional-m2", value, divergences + constants)
+        assert measure("eq-conditional-m2", value, divergences + constants)
         # labels and the classifier: in the package's model with alpha = 0
         model.alpha = 0.0
         classifier = list(model.classifier.parameters())
         with_labels = torch.autograd.grad(model.loss("variational", batch).value, classifier)[0]
         (without,) = torch.autograd.grad(w.p_data @ -model.elbo(batch.x), classifier)
-        measure("eq-conditional-labels", with_labels - without, torch.zeros(X, K))
+        assert measure("eq-conditional-labels", with_labels - without, torch.zeros(X, K))
 
 
 def bisect(rising: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
@@ -450,7 +452,7 @@ def test_what_decoder_and_labels_agree_upon(measure):
         s = log_q(const).T
         assert gap(s.exp().sum(1), torch.ones(X)) < 1e-11
         slope = gradient(lambda s, w=w, t=t, e=e: objective(w, t, e, s), s)
-        measure("eq-conditional-alpha", slope, torch.zeros(X, K))
+        assert measure("eq-conditional-alpha", slope, torch.zeros(X, K))
         assert gap(s.exp().T, (-L).softmax(0)) > 1e-3  # the labels count
         assert objective(w, t, e, s) < objective(w, t, e, s + 0.1 * w.psi0)
 
@@ -491,10 +493,10 @@ def test_m2_with_two_adversaries(measure):
         of_images = (m_u * (coins(best_u, D_u) + coin_entropy(best_u))).sum()
         of_pairs = (m_l * (coins(best_l, D_l) + coin_entropy(best_l))).sum()
         found = model.loss("discriminator", batch).value
-        measure("eq-conditional-aasvae-phi", found, of_images + of_pairs)
+        assert measure("eq-conditional-aasvae-phi", found, of_images + of_pairs)
         written_out = 0.5 * (w.p_data * softplus(-w.phi_u) + made * softplus(w.phi_u)).sum()
         written_out += 0.5 * (w.p_lab * softplus(-w.phi_l) + fakes * softplus(w.phi_l)).sum()
-        measure("eq-conditional-aasvae-phi", written_out, of_images + of_pairs)
+        assert measure("eq-conditional-aasvae-phi", written_out, of_images + of_pairs)
 
         def activated(t, e, s, D_u=D_u, D_l=D_l, w=w, m_u=m_u, m_l=m_l) -> Tensor:
             labels = RHO * pair_cost(w, t, e) - ALPHA * s.log_softmax(1).T
@@ -513,19 +515,19 @@ def test_m2_with_two_adversaries(measure):
             )
 
         value = activated(t, e, s)
-        measure("eq-conditional-aasvae-step", model.loss("variational", batch).value, value)
+        assert measure("eq-conditional-aasvae-step", model.loss("variational", batch).value, value)
         h_l = -(l / z_l * (l / l.sum(0)).log()).sum()
         constants = z_u * entropy(u / z_u) + z_l * (RHO * entropy(l / z_l) + ALPHA * h_l)
-        measure("eq-conditional-aasvae-step", value, reduced(t, e, s) + constants)
+        assert measure("eq-conditional-aasvae-step", value, reduced(t, e, s) + constants)
         left = three_gradients(activated, w)
-        measure("eq-conditional-aasvae-step", left, three_gradients(reduced, w))
+        assert measure("eq-conditional-aasvae-step", left, three_gradients(reduced, w))
 
         def at_best(t, e, s, activated=activated, D_u=best_u, D_l=best_l) -> Tensor:
             return activated(t, e, s, D_u=D_u, D_l=D_l)
 
         half = 0.5 * three_gradients(lambda t, e, s, w=w: objective(w, t, e, s), w)
-        measure("eq-conditional-aasvae-bayes", at_best(t, e, s), 0.5 * objective(w, t, e, s))
-        measure("eq-conditional-aasvae-bayes", three_gradients(at_best, w), half)
+        assert measure("eq-conditional-aasvae-bayes", at_best(t, e, s), 0.5 * objective(w, t, e, s))
+        assert measure("eq-conditional-aasvae-bayes", three_gradients(at_best, w), half)
         blind = (w.p_lab.sum(0) / (w.p_lab + fakes).sum(0)).expand(K, X)
 
         def at_blind(t, e, s, activated=activated, D_u=best_u, D_l=blind) -> Tensor:
@@ -571,9 +573,9 @@ def test_the_semi_supervised_adversarial_autoencoder(measure):
         pool = (w.p_c + of_class) / 2
         left = 0.5 * (w.p_c @ softplus(-w.phi_c) + of_class @ softplus(w.phi_c))
         right = (pool * (coins(best, w.phi_c.sigmoid()) + coin_entropy(best))).sum()
-        measure("eq-conditional-aae-class", left, right)
+        assert measure("eq-conditional-aae-class", left, right)
         found = model.loss("class_discriminator", batch).value
-        measure("eq-conditional-aae-class", found, left)
+        assert measure("eq-conditional-aae-class", found, left)
 
         likelihood = w.decoder.T.reshape(n_x, n_z, n_c)
         judges = logsigmoid(w.phi_z)[:, None] + logsigmoid(w.phi_c)
@@ -605,9 +607,11 @@ def test_the_semi_supervised_adversarial_autoencoder(measure):
             information = sum(w.p_data[x] * kl(law[x], aggregated) for x in range(len(w.p_data)))
             return divergence - jsd - 0.5 * information
 
-        measure("eq-conditional-aae-encoder", gradient(loss, w.theta0), gradient(claim, w.theta0))
+        assert measure(
+            "eq-conditional-aae-encoder", gradient(loss, w.theta0), gradient(claim, w.theta0)
+        )
         value = model.loss("encoder", batch).value
-        measure("eq-conditional-aae-encoder", value, loss(w.theta0))
+        assert measure("eq-conditional-aae-encoder", value, loss(w.theta0))
 
         g = torch.Generator().manual_seed(seed)
         labelled = torch.randn(n_x * n_c, generator=g, dtype=torch.float64).softmax(0)
@@ -616,5 +620,7 @@ def test_the_semi_supervised_adversarial_autoencoder(measure):
         given_x = labelled / labelled.sum(1, keepdim=True)
         q = w.theta0[:, n_z:].softmax(1)
         right = (labelled * (given_x / q).log()).sum() - (labelled * given_x.log()).sum()
-        measure("eq-conditional-aae-supervised", -(labelled * q.log()).sum(), right)
-        measure("eq-conditional-aae-supervised", model.loss("supervised", batch).value, right)
+        assert measure("eq-conditional-aae-supervised", -(labelled * q.log()).sum(), right)
+        assert measure(
+            "eq-conditional-aae-supervised", model.loss("supervised", batch).value, right
+        )

@@ -118,9 +118,9 @@ def test_the_discriminators_phase(measure):
 
             claim = claim - jsd(made, real) + distance(phi)
             _, found = step(cyclegan(w), "discriminators", of)
-            measure("eq-cycles-phi-kl", found, gradient(distance, phi))
-        measure("eq-cycles-phi", value, written)
-        measure("eq-cycles-phi-kl", value, claim)
+            assert measure("eq-cycles-phi-kl", found, gradient(distance, phi))
+        assert measure("eq-cycles-phi", value, written)
+        assert measure("eq-cycles-phi-kl", value, claim)
 
 
 @pytest.mark.equation("eq-cycles-theta", "eq-cycles-reader", "eq-cycles-gradient")
@@ -128,7 +128,7 @@ def test_the_translators_phase(measure):
     for first in CYCLES:
         for w, of in ((first, "to_a"), (exchanged(first), "to_b")):
             value, found = step(cyclegan(first), "translators", of)
-            measure("eq-cycles-theta", value, translators_loss(w, w.phi_a, w.phi_b))
+            assert measure("eq-cycles-theta", value, translators_loss(w, w.phi_a, w.phi_b))
             _, to_b = laws(w)
             origin = to_b / to_b.sum(0)  # [x, z]
 
@@ -140,7 +140,7 @@ def test_the_translators_phase(measure):
 
             left_open = sum(to_b.sum(0)[z] * entropy(origin[:, z]) for z in range(to_b.shape[1]))
             crossed = -(to_b * w.g0.log_softmax(1).T).sum()
-            measure("eq-cycles-reader", crossed, left_open + read(w.g0))
+            assert measure("eq-cycles-reader", crossed, left_open + read(w.g0))
 
             D = torch.sigmoid(w.phi_a)
             mix = (laws(w)[0].sum(0) + w.p_a) / 2
@@ -157,8 +157,10 @@ def test_the_translators_phase(measure):
             def whole(g: Tensor, w=w, generate=generate, read=read) -> Tensor:
                 return generate(g) + w.strength / 2 * read(g)
 
-            measure("eq-cycles-gradient", found, gradient(whole, w.g0))
-            measure("eq-cycles-gradient", found, gradient(generate, w.g0), FAR, relation="!=")
+            assert measure("eq-cycles-gradient", found, gradient(whole, w.g0))
+            assert measure(
+                "eq-cycles-gradient", found, gradient(generate, w.g0), FAR, relation="!="
+            )
 
 
 @pytest.mark.equation("eq-cycles-laplace")
@@ -168,14 +170,14 @@ def test_the_l1_error_is_the_log_of_a_laplace_reader(measure):
     distance = (z - f).abs().flatten(1).sum(1)
     for lam in (0.1, 1.0, 7.0):
         log_q = laplace_log_prob(z, f, torch.zeros((), dtype=torch.float64))
-        measure("eq-cycles-laplace", -lam * log_q, lam * (distance + 25 * math.log(2)))
+        assert measure("eq-cycles-laplace", -lam * log_q, lam * (distance + 25 * math.log(2)))
     # The density integrates to one: midpoints, and what is left beyond 40 is e^-40.
     width = 1e-3
     at = (torch.arange(80_000, dtype=torch.float64) + 0.5) * width - 40
     density = laplace_log_prob(
         at[:, None], torch.zeros(80_000, 1).double(), torch.zeros(()).double()
     )
-    measure("eq-cycles-laplace", density.exp().sum() * width, 1.0, tolerance=1e-6)
+    assert measure("eq-cycles-laplace", density.exp().sum() * width, 1.0, tolerance=1e-6)
 
 
 @pytest.mark.equation("eq-cycles-bounded")
@@ -188,7 +190,7 @@ def test_the_mass_of_a_laplace_on_the_unit_interval(measure):
             z = low + (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes * (high - low)
             total += (lam * torch.exp(-lam * (z - f).abs())).mean() * (high - low)
         formula = 2 - math.exp(-lam * f) - math.exp(-lam * (1 - f))
-        measure("eq-cycles-bounded", total, formula, tolerance=1e-7)
+        assert measure("eq-cycles-bounded", total, formula, tolerance=1e-7)
 
 
 @pytest.mark.equation("eq-cycles-closed")
@@ -197,12 +199,12 @@ def test_the_best_reader_pays_what_is_left_open(measure):
         _, to_b = laws(w)
         origin = to_b / to_b.sum(0)
         least = -(to_b * origin.log()).sum()
-        measure("eq-cycles-closed", least, entropy(w.p_a) - information(to_b))
+        assert measure("eq-cycles-closed", least, entropy(w.p_a) - information(to_b))
         any_reader = -(to_b * w.g0.log_softmax(1).T).sum()
-        measure("eq-cycles-closed", least, any_reader, relation="<=")
+        assert measure("eq-cycles-closed", least, any_reader, relation="<=")
     one_to_one = torch.diag(torch.tensor([0.5, 0.3, 0.2]).double())[:, [1, 2, 0]]
     left = entropy(one_to_one.flatten()) - entropy(one_to_one.sum(0))
-    measure("eq-cycles-closed", left, 0.0)
+    assert measure("eq-cycles-closed", left, 0.0)
 
 
 @pytest.mark.equation("eq-cycles-symmetry")
@@ -216,7 +218,7 @@ def test_renaming_equally_likely_images_costs_nothing(measure):
         for order in ([1, 2, 0, 3], [1, 0, 2, 3]):
             twin = replace(w, p_a=alike)
             renamed = replace(twin, f0=w.f0[order], g0=w.g0.log_softmax(1)[:, order])
-            measure("eq-cycles-symmetry", best_loss(renamed), best_loss(twin))
+            assert measure("eq-cycles-symmetry", best_loss(renamed), best_loss(twin))
         swapped = replace(w, f0=w.f0[[1, 2, 0, 3]], g0=w.g0.log_softmax(1)[:, [1, 2, 0, 3]])
         assert gap(best_loss(swapped), best_loss(w)) > FAR
 
@@ -235,7 +237,7 @@ def test_the_number_of_consistent_pairings(measure):
             closes = entropy(joint.flatten()) - entropy(joint.sum(0)) < 1e-12
             consistent += bool(matches and closes)
         formula = math.prod(math.factorial(law.count(value)) for value in set(law))
-        measure("eq-cycles-count", consistent, formula)
+        assert measure("eq-cycles-count", consistent, formula)
 
 
 # ---- predictors --------------------------------------------------------------------------------
@@ -299,7 +301,7 @@ def test_what_a_predictor_cannot_help(measure):
     for w in UNITS:
         p_c = of_codes(w, elsewhere(w))
         variance, distance = variance_and_distance(p_c, w.phi0)
-        measure("eq-cycles-variance", errors(p_c, w.phi0), variance + distance)
+        assert measure("eq-cycles-variance", errors(p_c, w.phi0), variance + distance)
         means = p_c @ CODES
         own = (p_c[:, None] * (CODES - means) ** 2).sum()
         spread = torch.zeros((), dtype=torch.float64)
@@ -307,16 +309,16 @@ def test_what_a_predictor_cannot_help(measure):
             for zero, one in split(i):
                 both = p_c[zero] + p_c[one]
                 spread = spread + both * (p_c[one] / both - means[i]) ** 2
-        measure("eq-cycles-variance", variance, own - spread)
-        measure("eq-cycles-coins", variance, own, relation="<=")
-        measure("eq-cycles-coins", own, 3 / 4, relation="<=")
+        assert measure("eq-cycles-variance", variance, own - spread)
+        assert measure("eq-cycles-coins", variance, own, relation="<=")
+        assert measure("eq-cycles-coins", own, 3 / 4, relation="<=")
     coins = torch.full((8,), 1 / 8, dtype=torch.float64)
-    measure("eq-cycles-coins", variance_and_distance(coins, UNITS[0].phi0)[0], 3 / 4)
+    assert measure("eq-cycles-coins", variance_and_distance(coins, UNITS[0].phi0)[0], 3 / 4)
     # Units between 0 and 1: the variance of any law on a grid.
     grid = torch.linspace(0, 1, 11, dtype=torch.float64)
     for seed in SEEDS:
         law = torch.randn(11, generator=torch.Generator().manual_seed(seed)).double().softmax(0)
-        measure("eq-cycles-coins", law @ grid**2 - (law @ grid) ** 2, 1 / 4, relation="<=")
+        assert measure("eq-cycles-coins", law @ grid**2 - (law @ grid) ** 2, 1 / 4, relation="<=")
 
 
 @pytest.mark.equation("eq-cycles-predictor")
@@ -324,9 +326,9 @@ def test_the_predictors_phase(measure):
     for w in UNITS:
         p_c = of_codes(w, w.theta0)
         value, found = step(predictability(w, "squared"), "predictor", "predictor")
-        measure("eq-cycles-predictor", value, errors(p_c, w.phi0))
+        assert measure("eq-cycles-predictor", value, errors(p_c, w.phi0))
         aim = gradient(lambda phi, p_c=p_c: variance_and_distance(p_c, phi)[1], w.phi0)
-        measure("eq-cycles-predictor", found, aim)
+        assert measure("eq-cycles-predictor", found, aim)
 
 
 @pytest.mark.equation("eq-cycles-unpredictable")
@@ -339,11 +341,11 @@ def test_the_encoders_phase(measure):
 
         value, found = step(predictability(w, "squared"), "encoder", "encoder")
         written = reconstruction(w, w.theta0) - LAMBDA * errors(of_codes(w, w.theta0), w.phi0)
-        measure("eq-cycles-unpredictable", value, written)
-        measure("eq-cycles-unpredictable", value, claim(w.theta0))
-        measure("eq-cycles-unpredictable", found, gradient(claim, w.theta0))
+        assert measure("eq-cycles-unpredictable", value, written)
+        assert measure("eq-cycles-unpredictable", value, claim(w.theta0))
+        assert measure("eq-cycles-unpredictable", found, gradient(claim, w.theta0))
         wanted = gradient(lambda t, claim=claim: claim(t, share=0.0), w.theta0)
-        measure("eq-cycles-unpredictable", found, wanted, FAR, relation="!=")
+        assert measure("eq-cycles-unpredictable", found, wanted, FAR, relation="!=")
 
 
 def log_scores(p_c: Tensor, phi: Tensor, i: int) -> Tensor:
@@ -364,7 +366,7 @@ def test_the_log_score_in_three_parts(measure):
             true = joint / joint.sum(0)
             slack = sum(joint.sum(0)[s] * kl(true[:, s], q[:, s]) for s in range(4))
             claim = information(joint) - entropy(joint.sum(1)) - slack
-            measure("eq-cycles-log-score", log_scores(p_c, w.phi0, i), claim)
+            assert measure("eq-cycles-log-score", log_scores(p_c, w.phi0, i), claim)
 
 
 @pytest.mark.equation("eq-cycles-minimax")
@@ -391,10 +393,10 @@ def test_lemma_1_with_signs_reversed_and_a_moving_domain(measure):
             return sum(log_scores(of_codes(w, theta), w.phi0, i) for i in range(3))
 
         left = gradient(score, w.theta0)
-        measure("eq-cycles-minimax", left, gradient(claim, w.theta0))
+        assert measure("eq-cycles-minimax", left, gradient(claim, w.theta0))
         fixed = gradient(lambda t, claim=claim: claim(t, 0.0), w.theta0)
-        measure("eq-cycles-minimax", left, fixed, FAR, relation="!=")
+        assert measure("eq-cycles-minimax", left, fixed, FAR, relation="!=")
         # The package's encoder descends it.
         _, found = step(predictability(w, "log"), "encoder", "encoder")
         rest = gradient(lambda t, w=w: reconstruction(w, t), w.theta0)
-        measure("eq-cycles-minimax", found, rest + LAMBDA * left)
+        assert measure("eq-cycles-minimax", found, rest + LAMBDA * left)

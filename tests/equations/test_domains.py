@@ -130,20 +130,20 @@ def test_the_discriminators_loss_and_what_it_reduces(measure):
         stated = -(joint * q.log()).sum()
         target, source = t.laws(t.theta0)
         code_form = 0.5 * (source * F.softplus(-t.a)).sum() + 0.5 * (target * F.softplus(t.a)).sum()
-        measure("eq-domains-phi", stated, code_form)
+        assert measure("eq-domains-phi", stated, code_form)
         model, batch = t.model("ada")
-        measure("eq-domains-phi", model.loss("discriminator", batch).value, stated)
+        assert measure("eq-domains-phi", model.loss("discriminator", batch).value, stated)
         true = joint / joint.sum(0)
         gap = sum(p * kl(true[:, f], q[:, f]) for f, p in enumerate(joint.sum(0)))
         entropy_y = entropy(joint.sum(1))
-        measure("eq-domains-phi-kl", stated, entropy_y - information(joint) + gap)
+        assert measure("eq-domains-phi-kl", stated, entropy_y - information(joint) + gap)
     # Any p(y): the same with unequal domains.
     for w in (EncodedDomains.adaptation(seed) for seed in SEEDS):
         joint = w.p_y[:, None] * w.p_x_given_domain()
         q, true = w.a.flip(0), joint / joint.sum(0)
         gap = (joint.sum(0) * (true * (true / q).log()).sum(0)).sum()
         stated = entropy(w.p_y) - information(joint) + gap
-        measure("eq-domains-phi-kl", -(joint * q.log()).sum(), stated)
+        assert measure("eq-domains-phi-kl", -(joint * q.log()).sum(), stated)
 
 
 @pytest.mark.equation("eq-domains-classifier", "eq-domains-source")
@@ -156,10 +156,10 @@ def test_the_classifiers_loss_and_the_source_phase(measure):
         fit = sum(p * kl(joint[:, f] / p, t.q_c[:, f]) for f, p in enumerate(p_f))
         left = sum(p * entropy(joint[:, f] / p) for f, p in enumerate(p_f))
         classifier = model.loss("classifier", batch).value
-        measure("eq-domains-classifier", classifier, 0.5 * fit + 0.5 * left)
+        assert measure("eq-domains-classifier", classifier, 0.5 * fit + 0.5 * left)
         stated = 0.5 * (fit - information(joint) + entropy(t.p_c))
-        measure("eq-domains-source", adda.loss("source", batch_adda).value, stated)
-        measure("eq-domains-source", 0.5 * t.cross_entropy(t.theta0), stated)
+        assert measure("eq-domains-source", adda.loss("source", batch_adda).value, stated)
+        assert measure("eq-domains-source", 0.5 * t.cross_entropy(t.theta0), stated)
 
 
 # ---- the encoder's loss --------------------------------------------------------------------------
@@ -173,8 +173,8 @@ def test_the_encoders_loss(measure):
         softplus = (source * F.softplus(t.a)).sum() + (target * F.softplus(-t.a)).sum()
         code_form = STRENGTH * 0.5 * softplus + 0.5 * t.cross_entropy(t.theta0)
         model, batch = t.model("ada", strength=STRENGTH)
-        measure("eq-domains-theta", stated, code_form)
-        measure("eq-domains-theta", model.loss("encoder", batch).value, stated)
+        assert measure("eq-domains-theta", stated, code_form)
+        assert measure("eq-domains-theta", model.loss("encoder", batch).value, stated)
 
 
 @pytest.mark.equation("eq-domains-slopes")
@@ -187,7 +187,7 @@ def test_slopes_in_the_logit(measure):
         (lambda a: torch.sigmoid(a).log(), 1 - D),
         (lambda a: torch.sigmoid(-a).log(), -D),
     ):
-        measure("eq-domains-slopes", gradient(lambda a, f=loss: f(a).sum(), a), slope)
+        assert measure("eq-domains-slopes", gradient(lambda a, f=loss: f(a).sum(), a), slope)
 
 
 # ---- many domains --------------------------------------------------------------------------------
@@ -217,17 +217,19 @@ def test_the_proposition_for_many_domains(measure):
             mixture = (w.p_y[:, None] * laws(theta)).sum(0)
             for d, p in enumerate(laws(theta)):
                 opened = -(p * w.a[d].log()).sum() + kl(p, p_0) + Z[d].log()
-                measure("eq-domains-open", kl(p, posterior[d]), opened)
+                assert measure("eq-domains-open", kl(p, posterior[d]), opened)
             average = sum(pi * kl(p, p_0) for pi, p in zip(w.p_y, laws(theta), strict=True))
             joint = w.p_y[:, None] * laws(theta)
-            measure("eq-domains-split", average, information(joint) + kl(mixture, p_0))
+            assert measure("eq-domains-split", average, information(joint) + kl(mixture, p_0))
             stated = kl_minus_information(theta) - kl(mixture, p_0) - (w.p_y * Z.log()).sum()
-            measure("eq-domains-star", loss(theta), stated)
+            assert measure("eq-domains-star", loss(theta), stated)
         at_0 = gradient(loss, w.theta0)
-        measure("eq-domains-step", at_0, gradient(kl_minus_information, w.theta0))
+        assert measure("eq-domains-step", at_0, gradient(kl_minus_information, w.theta0))
         away = w.other_theta()
         found = gradient(loss, away)
-        measure("eq-domains-step", found, gradient(kl_minus_information, away), 1e-4, relation="!=")
+        assert measure(
+            "eq-domains-step", found, gradient(kl_minus_information, away), 1e-4, relation="!="
+        )
 
 
 # ---- two domains ---------------------------------------------------------------------------------
@@ -248,12 +250,12 @@ def test_flipped_labels(measure):
             stated = gradient(
                 lambda x, t=t, q_r=q_r: pull(t, x, q_r) - information(t.joint(x)), t.theta0
             )
-            measure("eq-domains-two", found, stated)
+            assert measure("eq-domains-two", found, stated)
         target, source = t.laws(t.theta0)
-        measure("eq-domains-exchange", t.posterior(t.best_D), source)
-        measure("eq-domains-exchange", t.posterior(1 - t.best_D), target)
+        assert measure("eq-domains-exchange", t.posterior(t.best_D), source)
+        assert measure("eq-domains-exchange", t.posterior(1 - t.best_D), target)
     for w in (EncodedDomains.adaptation(seed) for seed in SEEDS):  # unequal p(y)
-        measure(
+        assert measure(
             "eq-domains-exchange",
             w.with_optimal_discriminator().target,
             w.p_x_given_domain().flip(0),
@@ -274,14 +276,14 @@ def test_gradient_reversal(measure):
         by_hand = gradient(
             lambda x, t=t: STRENGTH * t.reversed(x) + 0.5 * t.cross_entropy(x), t.theta0
         )
-        measure("eq-domains-reversal", by_hand, right)
+        assert measure("eq-domains-reversal", by_hand, right)
         found = gradient_of_phase(t, "ada-reversal", "encoder", "encoder", strength=STRENGTH)
-        measure("eq-domains-reversal", found, right)
+        assert measure("eq-domains-reversal", found, right)
         jsd = gradient(lambda x, t=t: information(t.joint(x)), t.theta0)
         at_best = gradient(lambda x, t=t: t.reversed(x, t.best_D), t.theta0)
-        measure("eq-domains-reversal-optimal", at_best, jsd)
+        assert measure("eq-domains-reversal-optimal", at_best, jsd)
         other = gradient(lambda x, t=t: t.flipped(x, t.best_D), t.theta0)
-        measure("eq-domains-reversal-optimal", other, jsd, 1e-4, relation="!=")
+        assert measure("eq-domains-reversal-optimal", other, jsd, 1e-4, relation="!=")
 
 
 @pytest.mark.equation("eq-domains-chain", "eq-domains-gradient")
@@ -309,7 +311,7 @@ def test_labels_make_more_domains(measure):
                 t.theta0.shape, generator=generator_from(3), dtype=torch.float64
             )
             for theta in (t.theta0, away):
-                measure("eq-domains-chain", all_information(theta), split(theta))
+                assert measure("eq-domains-chain", all_information(theta), split(theta))
 
             def pulls(theta, pi=pi, laws=laws, posterior=posterior):
                 terms = zip(pi, laws(theta), posterior, strict=True)
@@ -320,13 +322,13 @@ def test_labels_make_more_domains(measure):
 
             right = gradient(stated, t.theta0)
             found = gradient_of_phase(t, "ada", "encoder", "encoder", strength=strength)
-            measure("eq-domains-gradient", found, right)
+            assert measure("eq-domains-gradient", found, right)
 
             def without_labels(theta, t=t, pulls=pulls):
                 return pulls(theta) - information(t.joint(theta))
 
             wrong = gradient(without_labels, t.theta0)
-            measure("eq-domains-gradient", found, wrong, 1e-4, relation="!=")
+            assert measure("eq-domains-gradient", found, wrong, 1e-4, relation="!=")
 
 
 @pytest.mark.equation("eq-domains-adda")
@@ -345,9 +347,9 @@ def test_one_domain_fixed(measure):
         by_hand = gradient(
             lambda x, t=t: 0.5 * (t.target_law(x) * F.softplus(-t.a)).sum(), t.theta0
         )
-        measure("eq-domains-adda", by_hand, right)
+        assert measure("eq-domains-adda", by_hand, right)
         found = gradient_of_phase(t, "adda", "target", "target_encoder", rate=rate)
-        measure("eq-domains-adda", found, rate * right)  # theta is theta_0 + rate * offset
+        assert measure("eq-domains-adda", found, rate * right)  # theta is theta_0 + rate * offset
 
 
 # ---- what equal features do not say --------------------------------------------------------------
@@ -382,16 +384,16 @@ def test_bounds_on_the_error_in_the_target(measure):
                 m = (law_S + law_T) / 2
                 jsd = (kl(law_S, m) + kl(law_T, m)) / 2
                 tv = total_variation(law_S, law_T)
-                measure("eq-domains-pinsker", tv, (2 * jsd).sqrt(), relation="<=")
+                assert measure("eq-domains-pinsker", tv, (2 * jsd).sqrt(), relation="<=")
                 least = min(errors(S, h) + errors(T, h) for h in classifiers)
                 shift = total_variation(S.sum(1), matched.sum(1))
                 for h in classifiers:
                     bound = errors(S, h) + tv + least
-                    measure("eq-domains-bound", errors(T, h), bound, relation="<=")
+                    assert measure("eq-domains-bound", errors(T, h), bound, relation="<=")
                     both = errors(S, h) + errors(matched, h)
-                    measure("eq-domains-shift", shift, both, relation="<=")
+                    assert measure("eq-domains-shift", shift, both, relation="<=")
     # Both are attained: one feature per class, and a target that differs in frequencies only.
     S, T = torch.diag(torch.tensor([0.5, 0.5])).double(), torch.zeros(2, 2).double()
     T[0], T[1] = torch.tensor([0.5, 0.4]), torch.tensor([0.0, 0.1])
-    measure("eq-domains-shift", errors(S, (0, 1)) + errors(T, (0, 1)), 0.4, 1e-6)
-    measure("eq-domains-shift", total_variation(S.sum(1), T.sum(1)), 0.4, 1e-6)
+    assert measure("eq-domains-shift", errors(S, (0, 1)) + errors(T, (0, 1)), 0.4, 1e-6)
+    assert measure("eq-domains-shift", total_variation(S.sum(1), T.sum(1)), 0.4, 1e-6)

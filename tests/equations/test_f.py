@@ -90,13 +90,13 @@ def tables():
 def test_what_makes_it_a_divergence(name, measure):
     f = PRINTED[name]
     for p, q in tables():
-        measure("eq-f-nonnegative", 1e-4, divergence(f, p, q), relation="<=")
-        measure("eq-f-nonnegative", divergence(f, p, p), 0.0)
-        measure("eq-f-nonnegative", divergence(f, p, q), f_divergence(name).divergence(p, q))
+        assert measure("eq-f-nonnegative", 1e-4, divergence(f, p, q), relation="<=")
+        assert measure("eq-f-nonnegative", divergence(f, p, p), 0.0)
+        assert measure("eq-f-nonnegative", divergence(f, p, q), f_divergence(name).divergence(p, q))
         leaned = divergence(lambda u: f(u) - 1.3 * (u - 1), p, q)
-        measure("eq-f-affine", leaned, divergence(f, p, q))
+        assert measure("eq-f-affine", leaned, divergence(f, p, q))
         mirrored = divergence(lambda u: u * f(1 / u), p, q)
-        measure("eq-f-swap", mirrored, divergence(f, q, p))
+        assert measure("eq-f-swap", mirrored, divergence(f, q, p))
 
 
 @pytest.mark.equation("eq-f-local")
@@ -111,9 +111,9 @@ def test_close_together_they_all_agree(name, measure):
             near = q + size * (p - q)
             errors.append(divergence(f, near, q) - half * ((near - q) ** 2 / q).sum())
             largest = 40 * size**3 * ((p - q).abs() / q).max() ** 3 * (1 + half)
-            measure("eq-f-local", errors[-1].abs(), largest, relation="<=")
+            assert measure("eq-f-local", errors[-1].abs(), largest, relation="<=")
         far = size**2 * ((p - q) ** 2 / q).sum()
-        measure("eq-f-local", 1 + errors[-1] / (half * far), 1.0, 0.05)
+        assert measure("eq-f-local", 1 + errors[-1] / (half * far), 1.0, 0.05)
 
 
 @pytest.mark.equation("eq-f-processing")
@@ -123,9 +123,9 @@ def test_looking_at_less_never_increases_it(name, w, measure):
     f = PRINTED[name]
     p, q = w.q_xz(), w.p_xz()
     joint, images = divergence(f, p, q), divergence(f, p.sum(1), q.sum(1))
-    measure("eq-f-processing", images + 1e-4, joint, relation="<=")
+    assert measure("eq-f-processing", images + 1e-4, joint, relation="<=")
     same = p.sum(1, keepdim=True) * q / q.sum(1, keepdim=True)
-    measure("eq-f-processing", divergence(f, same, q), images)
+    assert measure("eq-f-processing", divergence(f, same, q), images)
 
 
 # ---- the bound -----------------------------------------------------------------------------------
@@ -140,14 +140,14 @@ def test_tangents_and_conjugates(name, measure):
         r = torch.tensor([log_r], dtype=torch.float64).exp()
         t = slope(f, r)
         tangent = f(r) + t * (u - r)
-        measure("eq-f-tangent", tangent, f(u), 1e-11, "<=")
-        measure("eq-f-tangent", tangent, t * u - (r * t - f(r)))
-        measure("eq-f-young", u * t - given.conjugate(t), f(u), 1e-8, "<=")
-        measure("eq-f-young", given.conjugate(t), r * t - f(r), 1e-8)
-        measure("eq-f-young", (u * t - f(u)).max(), r * t - f(r), 1e-3)
+        assert measure("eq-f-tangent", tangent, f(u), 1e-11, "<=")
+        assert measure("eq-f-tangent", tangent, t * u - (r * t - f(r)))
+        assert measure("eq-f-young", u * t - given.conjugate(t), f(u), 1e-8, "<=")
+        assert measure("eq-f-young", given.conjugate(t), r * t - f(r), 1e-8)
+        assert measure("eq-f-young", (u * t - f(u)).max(), r * t - f(r), 1e-3)
         l = r.log()
-        measure("eq-f-young", given.data_term(l), t)
-        measure("eq-f-young", given.model_term(l), r * t - f(r))
+        assert measure("eq-f-young", given.data_term(l), t)
+        assert measure("eq-f-young", given.model_term(l), r * t - f(r))
 
 
 def fgan_phase(w: GANWorld, name: str, phase: str, l: Tensor, objective: str = "minimax"):
@@ -165,13 +165,13 @@ def fgan_phase(w: GANWorld, name: str, phase: str, l: Tensor, objective: str = "
 def test_the_bound_its_gap_and_its_slope(name, w, measure):
     f, p, q, l = PRINTED[name], w.p_data, w.p_g(), w.phi0
     value, grad = fgan_phase(w, name, "discriminator", l)
-    measure("eq-f-variational", -value, bound(f, p, q, l))
-    measure("eq-f-variational", bound(f, p, q, l) + 1e-5, divergence(f, p, q), relation="<=")
-    measure("eq-f-variational", bound(f, p, q, (p / q).log()), divergence(f, p, q))
-    measure("eq-f-gap", divergence(f, p, q) - bound(f, p, q, l), bregman(f, p, q, l))
-    measure("eq-f-gap", grad, gradient(lambda l: bregman(f, p, q, l), l))
+    assert measure("eq-f-variational", -value, bound(f, p, q, l))
+    assert measure("eq-f-variational", bound(f, p, q, l) + 1e-5, divergence(f, p, q), relation="<=")
+    assert measure("eq-f-variational", bound(f, p, q, (p / q).log()), divergence(f, p, q))
+    assert measure("eq-f-gap", divergence(f, p, q) - bound(f, p, q, l), bregman(f, p, q, l))
+    assert measure("eq-f-gap", grad, gradient(lambda l: bregman(f, p, q, l), l))
     by_hand = l.exp() * second(f, l.exp()) * (p - l.exp() * q)
-    measure("eq-f-slope", -grad, by_hand)
+    assert measure("eq-f-slope", -grad, by_hand)
 
 
 @pytest.mark.equation("eq-f-gan")
@@ -179,9 +179,9 @@ def test_the_bound_its_gap_and_its_slope(name, w, measure):
 def test_the_gans_value_is_a_bound(w, measure):
     p, q, d = w.p_data, w.p_g(), w.phi0.sigmoid()
     value = (p * d.log()).sum() + (q * (1 - d).log()).sum()
-    measure("eq-f-gan", value, bound(PRINTED["gan"], p, q, w.phi0))
-    measure("eq-f-gan", value, bound(PRINTED["js"], p, q, w.phi0) - math.log(4))
-    measure("eq-f-gan", value, -fgan_phase(w, "gan", "discriminator", w.phi0)[0])
+    assert measure("eq-f-gan", value, bound(PRINTED["gan"], p, q, w.phi0))
+    assert measure("eq-f-gan", value, bound(PRINTED["js"], p, q, w.phi0) - math.log(4))
+    assert measure("eq-f-gan", value, -fgan_phase(w, "gan", "discriminator", w.phi0)[0])
 
 
 @pytest.mark.equation("eq-f-generator", "eq-f-target")
@@ -193,10 +193,12 @@ def test_the_generators_step(name, w, measure):
         believed = l.exp() * q
         value, grad = fgan_phase(w, name, "generator", l)
         r = l.exp()
-        measure(label, value, -(q * (r * slope(f, r) - f(r))).sum())
-        measure(label, grad, gradient(lambda t, b=believed: divergence(f, b, w.p_g(t)), w.theta0))
+        assert measure(label, value, -(q * (r * slope(f, r) - f(r))).sum())
+        assert measure(
+            label, grad, gradient(lambda t, b=believed: divergence(f, b, w.p_g(t)), w.theta0)
+        )
     to_data = gradient(lambda t: divergence(f, p, w.p_g(t)), w.theta0)
-    measure("eq-f-target", grad, to_data, 1e-4, "!=")
+    assert measure("eq-f-target", grad, to_data, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-f-push")
@@ -213,10 +215,10 @@ def test_how_hard_a_sample_is_pushed(measure):
     }
     for name, push in printed.items():
         f = PRINTED[name]
-        measure(
+        assert measure(
             "eq-f-push", gradient(lambda v, n=name: f_divergence(n).model_term(v).sum(), l), push
         )
-        measure("eq-f-push", r**2 * second(f, r), push)
+        assert measure("eq-f-push", r**2 * second(f, r), push)
 
 
 @pytest.mark.equation("eq-f-nonsaturating")
@@ -238,7 +240,7 @@ def test_the_trick_descends_another_divergence(name, w, measure):
         p_g = w.p_g(t)
         return (p_g * h(believed / p_g)).sum()
 
-    measure("eq-f-nonsaturating", grad, gradient(other, w.theta0), 1e-8)
+    assert measure("eq-f-nonsaturating", grad, gradient(other, w.theta0), 1e-8)
     table = {
         "pearson": lambda u: 2 * PRINTED["kl"](u),
         "kl": PRINTED["reverse-kl"],
@@ -248,9 +250,9 @@ def test_the_trick_descends_another_divergence(name, w, measure):
     }
     if name in table:
         right = gradient(lambda t: divergence(table[name], believed, w.p_g(t)), w.theta0)
-        measure("eq-f-nonsaturating", grad, right)
+        assert measure("eq-f-nonsaturating", grad, right)
     own = gradient(lambda t: divergence(f, believed, w.p_g(t)), w.theta0)
-    measure("eq-f-nonsaturating", grad, own, 1e-4, "!=")
+    assert measure("eq-f-nonsaturating", grad, own, 1e-4, "!=")
 
 
 def normal_nodes() -> tuple[Tensor, Tensor]:
@@ -277,7 +279,7 @@ def test_bent_in_both_terms_it_stays_a_bound(name, w, measure):
     l = 4 * w.phi0
     for bent in (l.clamp(-1, 1), 2 * torch.tanh(l / 2), -l, l.flip(0), f.guard(9 * l)):
         value = (p * f.data_term(bent)).sum() - (q * f.model_term(bent)).sum()
-        measure("eq-f-guard", value, divergence(PRINTED[name], p, q), relation="<=")
+        assert measure("eq-f-guard", value, divergence(PRINTED[name], p, q), relation="<=")
 
 
 @pytest.mark.equation("eq-f-bounded")
@@ -289,15 +291,15 @@ def test_the_largest_value(name, top, measure):
     f = PRINTED.get(name, lambda u: (u - 1) ** 2 / (u + 1))
     tiny = torch.tensor([1e-14], dtype=torch.float64)
     if math.isfinite(top):
-        measure("eq-f-bounded", f(tiny) + tiny * f(1 / tiny), top, 1e-5)
+        assert measure("eq-f-bounded", f(tiny) + tiny * f(1 / tiny), top, 1e-5)
         generator = torch.Generator().manual_seed(0)
         for spread in (1.0, 5.0, 20.0):
             p, q = random_distribution(2, 6, generator=generator, spread=spread)
-            measure("eq-f-bounded", divergence(f, p, q), top, relation="<=")
+            assert measure("eq-f-bounded", divergence(f, p, q), top, relation="<=")
     else:
         p = torch.tensor([0.5, 0.5], dtype=torch.float64)
         q = torch.tensor([1 - 1e-12, 1e-12], dtype=torch.float64)
-        measure("eq-f-bounded", 10.0, divergence(f, p, q), relation="<=")
+        assert measure("eq-f-bounded", 10.0, divergence(f, p, q), relation="<=")
 
 
 @pytest.mark.equation("eq-f-moments")
@@ -306,10 +308,10 @@ def test_second_moments(w, measure):
     p, q = w.p_data, w.p_g()
     r = p / q
     squared = ((p.sqrt() - q.sqrt()) ** 2).sum()
-    measure("eq-f-moments", (p * (1 - r**-0.5) ** 2).sum(), squared)
-    measure("eq-f-moments", (q * (r.sqrt() - 1) ** 2).sum(), squared)
-    measure("eq-f-moments", (q * r**2).sum(), 1 + ((p - q) ** 2 / q).sum())
-    measure("eq-f-moments", squared, 2.0, relation="<=")
+    assert measure("eq-f-moments", (p * (1 - r**-0.5) ** 2).sum(), squared)
+    assert measure("eq-f-moments", (q * (r.sqrt() - 1) ** 2).sum(), squared)
+    assert measure("eq-f-moments", (q * r**2).sum(), 1 + ((p - q) ** 2 / q).sum())
+    assert measure("eq-f-moments", squared, 2.0, relation="<=")
 
 
 @pytest.mark.equation("eq-f-triangular")
@@ -318,8 +320,8 @@ def test_a_divergence_given_by_f_alone(w, measure):
     own = divergences.register("triangular in a test", lambda u: (u - 1) ** 2 / (u + 1))
     try:
         p, q = w.p_data, w.p_g()
-        measure("eq-f-triangular", own.divergence(p, q), ((p - q) ** 2 / (p + q)).sum())
-        measure("eq-f-triangular", own.divergence(p, q), 2.0, relation="<=")
+        assert measure("eq-f-triangular", own.divergence(p, q), ((p - q) ** 2 / (p + q)).sum())
+        assert measure("eq-f-triangular", own.divergence(p, q), 2.0, relation="<=")
     finally:
         F_DIVERGENCES.pop("triangular in a test")
 
@@ -367,22 +369,22 @@ def test_the_bound_on_pairs(name, w, measure):
     p, q, found = w.q_xz(), w.p_xz(), fgm_phase(w, name, log_d)
     exact = divergence(f, p, q)
     value = joint_bound(f, w, log_d)
-    measure("eq-f-joint-bound", value, found["joint value"])
-    measure("eq-f-joint-bound", value, -found["density value"])
-    measure("eq-f-joint-bound", value, exact, relation="<=")
+    assert measure("eq-f-joint-bound", value, found["joint value"])
+    assert measure("eq-f-joint-bound", value, -found["density value"])
+    assert measure("eq-f-joint-bound", value, exact, relation="<=")
     of_theta = gradient(lambda t: joint_bound(f, w, log_d, theta=t), w.theta0)
     of_eta = gradient(lambda e: joint_bound(f, w, log_d, eta=e), w.eta0)
-    measure("eq-f-joint-bound", found["decoder"], of_theta)
-    measure("eq-f-joint-bound", found["encoder"], of_eta)
-    measure("eq-f-joint-gap", exact - value, bregman(f, p, q, ratio(w, log_d)))
+    assert measure("eq-f-joint-bound", found["decoder"], of_theta)
+    assert measure("eq-f-joint-bound", found["encoder"], of_eta)
+    assert measure("eq-f-joint-gap", exact - value, bregman(f, p, q, ratio(w, log_d)))
     for theta, eta in ((None, None), (w.other_theta(), w.other_eta())):
         best = joint_bound(f, w, w.p_data.log(), theta, eta)
-        measure("eq-f-joint-gap", best, divergence(f, w.q_xz(eta), w.p_xz(theta)), 1e-9)
+        assert measure("eq-f-joint-gap", best, divergence(f, w.q_xz(eta), w.p_xz(theta)), 1e-9)
     r = ratio(w, log_d).exp()
     by_hand = (r * second(f, r) * (p - r * q)).sum(1)
-    measure("eq-f-density-slope", -found["density"], by_hand, 1e-9)
+    assert measure("eq-f-density-slope", -found["density"], by_hand, 1e-9)
     at_data = fgm_phase(w, name, w.p_data.log())["density"]
-    measure("eq-f-density-slope", at_data, 0.0 * at_data, 1e-9)
+    assert measure("eq-f-density-slope", at_data, 0.0 * at_data, 1e-9)
 
 
 @pytest.mark.equation("eq-f-vae")
@@ -391,12 +393,12 @@ def test_kl_is_the_vae(w, measure):
     for log_d in (some_log_d(w), w.p_data.log()):
         found = fgm_phase(w, "kl", log_d)
         constant = (w.p_data * log_d).sum() + 1 - log_d.exp().sum()
-        measure("eq-f-vae", found["joint value"], constant - (w.p_data * w.elbo()).sum())
+        assert measure("eq-f-vae", found["joint value"], constant - (w.p_data * w.elbo()).sum())
         of_theta = gradient(lambda t: w.vae_loss(theta=t), w.theta0)
         of_eta = gradient(lambda e: w.vae_loss(eta=e), w.eta0)
-        measure("eq-f-vae", found["decoder"], of_theta)
-        measure("eq-f-vae", found["encoder"], of_eta)
-    measure("eq-f-vae", fgm_phase(w, "js", log_d)["encoder"], of_eta, 1e-4, "!=")
+        assert measure("eq-f-vae", found["decoder"], of_theta)
+        assert measure("eq-f-vae", found["encoder"], of_eta)
+    assert measure("eq-f-vae", fgm_phase(w, "js", log_d)["encoder"], of_eta, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-f-fgan")
@@ -407,10 +409,10 @@ def test_with_the_true_posterior_it_is_f_gan(name, w, measure):
     p_g = w.p_xz().sum(1)
     posterior = (w.p_xz() / p_g[:, None]).log()
     l = ratio(w, log_d, eta=posterior)
-    measure("eq-f-fgan", l, (log_d - p_g.log())[:, None].expand_as(l))
+    assert measure("eq-f-fgan", l, (log_d - p_g.log())[:, None].expand_as(l))
     of_images = bound(f, w.p_data, p_g, log_d - p_g.log())
-    measure("eq-f-fgan", joint_bound(f, w, log_d, eta=posterior), of_images)
-    measure("eq-f-fgan", -fgm_phase(w, name, log_d, posterior)["density value"], of_images)
+    assert measure("eq-f-fgan", joint_bound(f, w, log_d, eta=posterior), of_images)
+    assert measure("eq-f-fgan", -fgm_phase(w, name, log_d, posterior)["density value"], of_images)
 
 
 @pytest.mark.equation("eq-f-ali")
@@ -419,7 +421,7 @@ def test_js_is_ali_with_a_structured_logit(w, measure):
     log_d = some_log_d(w)
     l = ratio(w, log_d)
     game = (w.q_xz() * logsigmoid(l)).sum() + (w.p_xz() * logsigmoid(-l)).sum()
-    measure("eq-f-ali", fgm_phase(w, "js", log_d)["joint value"], 2 * LOG2 + game)
+    assert measure("eq-f-ali", fgm_phase(w, "js", log_d)["joint value"], 2 * LOG2 + game)
 
 
 @pytest.mark.equation("eq-f-sleep")
@@ -429,8 +431,8 @@ def test_reverse_kl_is_sleep(w, measure):
     sleep = gradient(lambda e: -(dreams * e.log_softmax(-1)).sum(), w.eta0)
     for log_d in (some_log_d(w), some_log_d(w).flip(0)):
         found = fgm_phase(w, "reverse-kl", log_d)["encoder"]
-        measure("eq-f-sleep", found, sleep)
-    measure("eq-f-sleep", fgm_phase(w, "kl", log_d)["encoder"], sleep, 1e-4, "!=")
+        assert measure("eq-f-sleep", found, sleep)
+    assert measure("eq-f-sleep", fgm_phase(w, "kl", log_d)["encoder"], sleep, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-f-detach")
@@ -446,7 +448,7 @@ def test_a_frozen_ratio_is_harmless_at_the_density_of_the_data_only(name, w, mea
         l = ratio(w, log_d).detach()
         of_theta = gradient(lambda t, l=l: bound(f, w.q_xz(), w.p_xz(t), l), w.theta0)
         of_eta = gradient(lambda e, l=l: bound(f, w.q_xz(e), w.p_xz(), l), w.eta0)
-        measure("eq-f-detach", found["decoder"], of_theta, tolerance, relation)
+        assert measure("eq-f-detach", found["decoder"], of_theta, tolerance, relation)
         # KL is the exception for eta: both sums of its path, over z given x, are those of a score.
         eta_relation = "==" if name == "kl" else relation
-        measure("eq-f-detach", found["encoder"], of_eta, tolerance, eta_relation)
+        assert measure("eq-f-detach", found["encoder"], of_eta, tolerance, eta_relation)

@@ -58,17 +58,17 @@ def frozen(loss, w: GANWorld, D: Tensor) -> Tensor:
 @pytest.mark.equation("eq-gan-sum", "eq-gan-optimal", "eq-gan-ratio")
 def test_the_value_is_a_sum_whose_maximum_is_the_density_ratio(measure):
     for w in WORLDS:
-        measure("eq-gan-sum", w.value_function(), value(w, w.D))
+        assert measure("eq-gan-sum", w.value_function(), value(w, w.D))
         star = w.p_data / (w.p_data + w.p_g())
         for D in some_discriminators(w):
-            measure("eq-gan-optimal", value(w, D), value(w, star), relation="<=")
-            measure("eq-gan-optimal", value(w, D), value(w, star), 1e-6, relation="!=")
+            assert measure("eq-gan-optimal", value(w, D), value(w, star), relation="<=")
+            assert measure("eq-gan-optimal", value(w, D), value(w, star), 1e-6, relation="!=")
         slope = gradient(lambda a, w=w: w.value_function(phi=a), star.logit())
-        measure("eq-gan-optimal", slope, torch.zeros_like(slope))
-        measure("eq-gan-optimal", w.optimal_discriminator(), star)
+        assert measure("eq-gan-optimal", slope, torch.zeros_like(slope))
+        assert measure("eq-gan-optimal", w.optimal_discriminator(), star)
         best = w.with_optimal_discriminator()
-        measure("eq-gan-ratio", best.D / (1 - best.D), w.p_data / w.p_g())
-        measure("eq-gan-ratio", best.phi0, w.p_data.log() - w.p_g().log())
+        assert measure("eq-gan-ratio", best.D / (1 - best.D), w.p_data / w.p_g())
+        assert measure("eq-gan-ratio", best.phi0, w.p_data.log() - w.p_g().log())
 
 
 @pytest.mark.equation("eq-gan-pointwise")
@@ -76,7 +76,7 @@ def test_the_slope_of_one_summand(measure):
     b, c = torch.tensor([0.3, 0.02]).double(), torch.tensor([0.1, 0.5]).double()
     for u in torch.linspace(0.05, 0.95, 19).double():
         slope = gradient(lambda u, b=b, c=c: (b * u.log() + c * (1 - u).log()).sum(), u.expand(2))
-        measure("eq-gan-pointwise", slope, (b - (b + c) * u) / (u * (1 - u)))
+        assert measure("eq-gan-pointwise", slope, (b - (b + c) * u) / (u * (1 - u)))
 
 
 @pytest.mark.equation("eq-gan-jsd", "eq-gan-insert", "eq-gan-gap", "eq-gan-bound")
@@ -85,11 +85,11 @@ def test_the_largest_value_and_what_others_miss(measure):
         p_data, p_g = w.p_data, w.p_g()
         star = w.optimal_discriminator()
         largest = value(w, star)
-        measure("eq-gan-jsd", largest, two_jsd(p_data, p_g) - LOG4)
-        measure("eq-gan-jsd", w.with_optimal_discriminator().value_function(), largest)
+        assert measure("eq-gan-jsd", largest, two_jsd(p_data, p_g) - LOG4)
+        assert measure("eq-gan-jsd", w.with_optimal_discriminator().value_function(), largest)
         two_m = p_data + p_g
         inserted = (p_data * (p_data / two_m).log()).sum() + (p_g * (p_g / two_m).log()).sum()
-        measure("eq-gan-insert", largest, inserted)
+        assert measure("eq-gan-insert", largest, inserted)
         for D in some_discriminators(w, 10):
             coins = torch.stack(
                 [
@@ -97,9 +97,9 @@ def test_the_largest_value_and_what_others_miss(measure):
                     for s, d in zip(star, D, strict=True)
                 ]
             )
-            measure("eq-gan-gap", largest - value(w, D), (two_m * coins).sum())
+            assert measure("eq-gan-gap", largest - value(w, D), (two_m * coins).sum())
             bound = value(w, D) / 2 + math.log(2)
-            measure("eq-gan-bound", bound, two_jsd(p_data, p_g) / 2, relation="<=")
+            assert measure("eq-gan-bound", bound, two_jsd(p_data, p_g) / 2, relation="<=")
 
 
 @pytest.mark.equation("eq-gan-saddle")
@@ -108,11 +108,11 @@ def test_the_equilibrium_is_a_saddle_point_and_the_only_one(measure):
         half = torch.full_like(w.p_data, 0.5)
         at_data = GANWorld.from_tables(w.p_data, w.p_data)
         for D in some_discriminators(w):
-            measure("eq-gan-saddle", value(at_data, D), -LOG4, relation="<=")
-        measure("eq-gan-saddle", value(at_data, half), -LOG4)
-        measure("eq-gan-saddle", w.with_discriminator(half).value_function(), -LOG4)
+            assert measure("eq-gan-saddle", value(at_data, D), -LOG4, relation="<=")
+        assert measure("eq-gan-saddle", value(at_data, half), -LOG4)
+        assert measure("eq-gan-saddle", w.with_discriminator(half).value_function(), -LOG4)
         best = value(w, w.optimal_discriminator())
-        measure("eq-gan-saddle", best, -LOG4, 1e-4, relation="!=")
+        assert measure("eq-gan-saddle", best, -LOG4, 1e-4, relation="!=")
 
 
 # ---- the generator's losses ----------------------------------------------------------------------
@@ -122,10 +122,10 @@ def test_the_equilibrium_is_a_saddle_point_and_the_only_one(measure):
 def test_slopes_in_the_logit(measure):
     a = torch.linspace(-8, 8, 33, dtype=torch.float64)
     D = 1 / (1 + (-a).exp())
-    measure("eq-gan-slopes", gradient(lambda a: (1 - torch.sigmoid(a)).log().sum(), a), -D)
-    measure("eq-gan-slopes", gradient(lambda a: -torch.sigmoid(a).log().sum(), a), D - 1)
+    assert measure("eq-gan-slopes", gradient(lambda a: (1 - torch.sigmoid(a)).log().sum(), a), -D)
+    assert measure("eq-gan-slopes", gradient(lambda a: -torch.sigmoid(a).log().sum(), a), D - 1)
     both = gradient(lambda a: -(torch.sigmoid(a) * torch.sigmoid(-a)).log().sum(), a)
-    measure("eq-gan-undetached", both, 2 * D - 1)
+    assert measure("eq-gan-undetached", both, 2 * D - 1)
 
 
 @pytest.mark.equation("eq-gan-envelope", "eq-gan-nonsaturating")
@@ -139,20 +139,20 @@ def test_what_both_losses_reduce_at_the_optimal_discriminator(measure):
             frozen(lambda d: (1 - d).log(), w, star),
             gradient(best.minimax_loss, w.theta0),
         ):
-            measure("eq-gan-envelope", found, jsd)
+            assert measure("eq-gan-envelope", found, jsd)
         for found in (
             frozen(lambda d: -d.log(), w, star),
             gradient(best.non_saturating_loss, w.theta0),
         ):
-            measure("eq-gan-nonsaturating", found, reverse_kl - jsd)
+            assert measure("eq-gan-nonsaturating", found, reverse_kl - jsd)
         # Not for another discriminator, and not with the gradient through D*.
         other = frozen(lambda d: (1 - d).log(), w, w.D)
-        measure("eq-gan-envelope", other, jsd, 1e-4, relation="!=")
+        assert measure("eq-gan-envelope", other, jsd, 1e-4, relation="!=")
         through = gradient(
             lambda t, w=w: -(t.softmax(0) * (w.p_data / (w.p_data + t.softmax(0))).log()).sum(),
             w.theta0,
         )
-        measure("eq-gan-nonsaturating", through, reverse_kl - jsd, 1e-4, relation="!=")
+        assert measure("eq-gan-nonsaturating", through, reverse_kl - jsd, 1e-4, relation="!=")
 
 
 @pytest.mark.equation("eq-gan-gaussian", "eq-gan-vanish")
@@ -178,11 +178,13 @@ def test_two_normal_distributions(measure):
         star = p_data / (p_data + p_g)
         on_samples = (p_g * star)[1:-1].sum() * width
         # Gauss-Hermite meets a sigmoid of slope mu: the error is that of the quadrature.
-        measure("eq-gan-gaussian", slope(lambda a: logsigmoid(-a)), mu * on_samples, 1e-6)
-        measure("eq-gan-gaussian", slope(lambda a: -logsigmoid(a)), mu * (1 - on_samples), 1e-6)
+        assert measure("eq-gan-gaussian", slope(lambda a: logsigmoid(-a)), mu * on_samples, 1e-6)
+        assert measure(
+            "eq-gan-gaussian", slope(lambda a: -logsigmoid(a)), mu * (1 - on_samples), 1e-6
+        )
         half_root = 0.5 * (p_data * p_g).sqrt().sum() * width
-        measure("eq-gan-vanish", on_samples, half_root, relation="<=")
-        measure("eq-gan-vanish", half_root, 0.5 * math.exp(-(mu**2) / 8))
+        assert measure("eq-gan-vanish", on_samples, half_root, relation="<=")
+        assert measure("eq-gan-vanish", half_root, 0.5 * math.exp(-(mu**2) / 8))
 
 
 @pytest.mark.equation("eq-gan-disjoint")
@@ -192,10 +194,10 @@ def test_nothing_in_common(measure):
         p_data[:3] = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
         p_g[3 + distance : 5 + distance] = 0.5
         w = GANWorld.from_tables(p_data, p_g)
-        measure("eq-gan-disjoint", w.jsd_unweighted(), math.log(2))
+        assert measure("eq-gan-disjoint", w.jsd_unweighted(), math.log(2))
         seen = (p_data + p_g) > 0
         D = (p_data / (p_data + p_g))[seen]
-        measure("eq-gan-disjoint", D * (1 - D), torch.zeros_like(D))
+        assert measure("eq-gan-disjoint", D * (1 - D), torch.zeros_like(D))
 
 
 # ---- dynamics ------------------------------------------------------------------------------------
@@ -207,9 +209,9 @@ def test_the_smallest_gan(measure):
         D = [1 / (1 + math.exp(-phi * x)) for x in (0.0, theta)]  # at the datum, at the sample
         game = math.log(D[0]) + math.log(1 - D[1])
         stated = -math.log(2) + logsigmoid(torch.tensor(-theta * phi, dtype=torch.float64))
-        measure("eq-gan-dirac", game, stated)
+        assert measure("eq-gan-dirac", game, stated)
         error = abs(game + LOG4 + theta * phi / 2)
-        measure("eq-gan-dirac", error, (theta * phi) ** 2 / 8, relation="<=")
+        assert measure("eq-gan-dirac", error, (theta * phi) ** 2 / 8, relation="<=")
 
 
 @pytest.mark.equation("eq-gan-rotation", "eq-gan-alternating", "eq-gan-penalty")
@@ -224,14 +226,14 @@ def test_steps_in_the_bilinear_game(measure):
             return torch.stack([v[0] - h * slope[0], v[1] + h * slope[1]])
 
         new = steps_on_theta_times_phi(v)
-        measure("eq-gan-rotation", new.square().sum(), (1 + h**2) * v.square().sum())
+        assert measure("eq-gan-rotation", new.square().sum(), (1 + h**2) * v.square().sum())
 
         def ellipse(theta, phi, h=h):
             return theta**2 + phi**2 + h * theta * phi
 
         new_phi = phi + h * theta
         new_theta = theta - h * new_phi
-        measure("eq-gan-alternating", ellipse(new_theta, new_phi), ellipse(theta, phi))
+        assert measure("eq-gan-alternating", ellipse(new_theta, new_phi), ellipse(theta, phi))
 
         def penalised(v, h=h, gamma=gamma):
             payoff = gradient(lambda v: v[0] * v[1] - gamma / 2 * v[1] ** 2, v)
@@ -240,9 +242,9 @@ def test_steps_in_the_bilinear_game(measure):
             )
 
         matrix = torch.tensor([[1.0, -h], [h, 1 - h * gamma]], dtype=torch.float64)
-        measure("eq-gan-penalty", penalised(v), matrix @ v)
+        assert measure("eq-gan-penalty", penalised(v), matrix @ v)
         sizes = torch.linalg.eigvals(matrix).abs().square()
-        measure("eq-gan-penalty", sizes, torch.full_like(sizes, 1 - h * gamma + h**2))
+        assert measure("eq-gan-penalty", sizes, torch.full_like(sizes, 1 - h * gamma + h**2))
 
 
 # ---- collapse and its measures -------------------------------------------------------------------
@@ -254,10 +256,10 @@ def test_the_best_reply_to_a_fixed_discriminator_is_one_image(measure):
         most = w.D.log().max()
         for seed in range(5):
             p_g = w.other_theta(seed).softmax(0)
-            measure("eq-gan-reply", (p_g * w.D.log()).sum(), most, relation="<=")
+            assert measure("eq-gan-reply", (p_g * w.D.log()).sum(), most, relation="<=")
         point = torch.zeros_like(w.D)
         point[w.D.argmax()] = 1.0
-        measure("eq-gan-reply", (point * w.D.log()).sum(), most)
+        assert measure("eq-gan-reply", (point * w.D.log()).sum(), most)
 
 
 @pytest.mark.equation("eq-gan-coverage", "eq-gan-expected")
@@ -267,16 +269,16 @@ def test_coverage(measure):
     points = ring.centres.repeat_interleave(counts, 0).float()
     share = counts[counts > 0].double() / counts.sum()
     by_hand = math.log(8) + (share * share.log()).sum()
-    measure("eq-gan-coverage", metrics.modes_covered(points, ring).kl_hist_uniform, by_hand)
+    assert measure("eq-gan-coverage", metrics.modes_covered(points, ring).kl_hist_uniform, by_hand)
     uniform = torch.full_like(share, 1 / 8)
-    measure("eq-gan-coverage", kl(share, uniform), by_hand)
+    assert measure("eq-gan-coverage", kl(share, uniform), by_hand)
     for j in range(1, 9):
         found = metrics.modes_covered(ring.centres[:j].repeat(4, 1).float(), ring)
-        measure("eq-gan-coverage", found.kl_hist_uniform, math.log(8 / j))
+        assert measure("eq-gan-coverage", found.kl_hist_uniform, math.log(8 / j))
     for n, K in ((3, 3), (4, 2), (5, 4)):  # all K^n draws
         seen = [len(set(draws)) for draws in itertools.product(range(K), repeat=n)]
-        measure("eq-gan-expected", sum(seen) / K**n, K * (1 - (1 - 1 / K) ** n))
-        measure("eq-gan-expected", metrics.expected_modes(n, K), sum(seen) / K**n)
+        assert measure("eq-gan-expected", sum(seen) / K**n, K * (1 - (1 - 1 / K) ** n))
+        assert measure("eq-gan-expected", metrics.expected_modes(n, K), sum(seen) / K**n)
 
 
 @pytest.mark.equation("eq-gan-birthday")
@@ -284,7 +286,7 @@ def test_no_duplicates(measure):
     for s, N in ((2, 5), (3, 4), (4, 6)):
         different = [len(set(draws)) == s for draws in itertools.product(range(N), repeat=s)]
         product = math.prod(1 - i / N for i in range(s))
-        measure("eq-gan-birthday", sum(different) / N**s, product)
+        assert measure("eq-gan-birthday", sum(different) / N**s, product)
 
 
 @pytest.mark.equation("eq-gan-frechet")
@@ -297,11 +299,11 @@ def test_the_frechet_distance_of_two_gaussians(measure):
         C1, C2 = (turn @ (s**2).diag() @ turn.T for s in (s1, s2))
         found = metrics.gaussian_frechet_distance(m1, C1, m2, C2)
         # Commuting covariances: squared differences of means and of standard deviations.
-        measure("eq-gan-frechet", found, ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum())
+        assert measure("eq-gan-frechet", found, ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum())
         A = torch.randn(3, 3, generator=g, dtype=torch.float64)
         C2 = A @ A.T + 0.1 * torch.eye(3)
         values, vectors = torch.linalg.eigh(C1)
         root = vectors @ values.sqrt().diag() @ vectors.T
         inner = torch.linalg.eigvalsh(root @ C2 @ root).clamp(min=0).sqrt().sum()
         stated = ((m1 - m2) ** 2).sum() + C1.trace() + C2.trace() - 2 * inner
-        measure("eq-gan-frechet", metrics.gaussian_frechet_distance(m1, C1, m2, C2), stated)
+        assert measure("eq-gan-frechet", metrics.gaussian_frechet_distance(m1, C1, m2, C2), stated)

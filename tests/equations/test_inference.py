@@ -66,13 +66,13 @@ def test_draws_from_the_prior_cost_the_exponential_of_the_information(measure):
         likelihood = joint / prior
         variance = float((prior * likelihood**2).sum()) - evidence**2
         chi2 = float(((posterior - prior) ** 2 / prior).sum())
-        measure("eq-inference-cost", variance / evidence**2, chi2)
-        measure("eq-inference-cost", math.exp(kl(posterior, prior)) - 1, chi2, relation="<=")
+        assert measure("eq-inference-cost", variance / evidence**2, chi2)
+        assert measure("eq-inference-cost", math.exp(kl(posterior, prior)) - 1, chi2, relation="<=")
     # Sixteen independent bits, each read almost without error: exponential in their number.
     bit = table([0.99, 0.01])
     chi2_of_one = float(((bit - 0.5) ** 2 / 0.5).sum())
     needed = (1 + chi2_of_one) ** 16 - 1
-    measure(
+    assert measure(
         "eq-inference-cost", math.exp(16 * kl(bit, table([0.5, 0.5]))) - 1, needed, relation="<="
     )
     assert needed > 1e4
@@ -88,9 +88,9 @@ def test_the_gradient_of_the_evidence_is_an_average_over_the_posterior(measure):
             ]
             average = sum(float(posterior[z]) * by_code[z] for z in range(3))
             direct = gradient(lambda t, w=w, x=x: w.p_xz(t)[x].sum().log(), w.theta0)
-            measure("eq-inference-fisher", direct, average)
+            assert measure("eq-inference-fisher", direct, average)
             over_guess = sum(float(w.q_z_given_x()[x, z]) * by_code[z] for z in range(3))
-            measure("eq-inference-fisher", direct, over_guess, 1e-5, relation="!=")
+            assert measure("eq-inference-fisher", direct, over_guess, 1e-5, relation="!=")
 
 
 # ---- the bound ---------------------------------------------------------------------------------
@@ -108,20 +108,20 @@ def test_the_bound_and_its_gap(measure):
         value = bound(joint, q)
         fit = float((q * (joint / prior).log()).sum())
         energy, surprise = float((q * joint.log()).sum()), -float((q * q.log()).sum())
-        measure("eq-inference-forms", value, fit - kl(q, prior))
-        measure("eq-inference-forms", value, energy + surprise)
-        measure("eq-inference-forms", elbo(joint.log(), q), value)
-        measure("eq-inference-jensen", value, math.log(evidence), relation="<=")
-        measure("eq-inference-jensen", (q * (joint / q)).sum().log(), math.log(evidence))
-        measure("eq-inference-gap", math.log(evidence), value + kl(q, posterior))
-        measure("eq-inference-gap", bound(joint, posterior), math.log(evidence))
+        assert measure("eq-inference-forms", value, fit - kl(q, prior))
+        assert measure("eq-inference-forms", value, energy + surprise)
+        assert measure("eq-inference-forms", elbo(joint.log(), q), value)
+        assert measure("eq-inference-jensen", value, math.log(evidence), relation="<=")
+        assert measure("eq-inference-jensen", (q * (joint / q)).sum().log(), math.log(evidence))
+        assert measure("eq-inference-gap", math.log(evidence), value + kl(q, posterior))
+        assert measure("eq-inference-gap", bound(joint, posterior), math.log(evidence))
         wrong = value + kl(posterior, q)
-        measure("eq-inference-gap", math.log(evidence), wrong, 1e-6, relation="!=")
-        measure("eq-inference-weight", joint / q, evidence * posterior / q)
+        assert measure("eq-inference-gap", math.log(evidence), wrong, 1e-6, relation="!=")
+        assert measure("eq-inference-weight", joint / q, evidence * posterior / q)
         above = float((posterior * (joint / q).log()).sum())
-        measure("eq-inference-sandwich", value, math.log(evidence), relation="<=")
-        measure("eq-inference-sandwich", math.log(evidence), above, relation="<=")
-        measure("eq-inference-sandwich", above, math.log(evidence) + kl(posterior, q))
+        assert measure("eq-inference-sandwich", value, math.log(evidence), relation="<=")
+        assert measure("eq-inference-sandwich", math.log(evidence), above, relation="<=")
+        assert measure("eq-inference-sandwich", above, math.log(evidence) + kl(posterior, q))
 
 
 @pytest.mark.equation("eq-inference-joint", "eq-inference-split")
@@ -133,10 +133,10 @@ def test_one_divergence_between_joints(measure):
         inferring = torch.stack([d * c[3] for d, c in zip(data, cases, strict=True)])
         generating = torch.stack([c[1] for c in cases])
         surprise = -sum(d * math.log(d) for d in data)
-        measure("eq-inference-joint", loss, kl(inferring, generating) + surprise)
+        assert measure("eq-inference-joint", loss, kl(inferring, generating) + surprise)
         covering = kl(w.p_data, table([c[4] for c in cases]))
         seeking = sum(d * kl(c[3], c[2]) for d, c in zip(data, cases, strict=True))
-        measure("eq-inference-split", kl(inferring, generating), covering + seeking)
+        assert measure("eq-inference-split", kl(inferring, generating), covering + seeking)
 
 
 # ---- EM ----------------------------------------------------------------------------------------
@@ -146,10 +146,12 @@ def test_one_divergence_between_joints(measure):
 def test_the_posterior_is_the_best_guess(measure):
     g = generator_from(21)
     for _, joint, posterior, q, evidence in CASES:
-        measure("eq-inference-e-step", bound(joint, posterior), math.log(evidence))
+        assert measure("eq-inference-e-step", bound(joint, posterior), math.log(evidence))
         others = [q, *(random_distribution(3, generator=g) for _ in range(5))]
         for other in others:
-            measure("eq-inference-e-step", bound(joint, other), math.log(evidence), relation="<=")
+            assert measure(
+                "eq-inference-e-step", bound(joint, other), math.log(evidence), relation="<="
+            )
 
 
 def mixture_by_hand(w: LatentClassWorld) -> Tensor:
@@ -176,15 +178,15 @@ def test_what_an_em_step_gains(measure):
             [(w.p_data * r[:, k]) @ images / (w.p_data * r[:, k]).sum() for k in range(2)]
         )
         new = w.em_step()
-        measure("eq-inference-m-step", new.p_z, shares)
-        measure("eq-inference-m-step", new.p_on, on)
+        assert measure("eq-inference-m-step", new.p_z, shares)
+        assert measure("eq-inference-m-step", new.p_on, on)
         for target in (new, LatentClassWorld(w.p_data, other.p_z, other.p_on)):
             after = mixture_by_hand(target)
             gain = float(w.p_data @ (after.sum(1).log() - joint.sum(1).log()))
             of_q = float((w.p_data[:, None] * r * (after.log() - joint.log())).sum())
             after_r = after / after.sum(1, keepdim=True)
             moved = sum(float(w.p_data[i]) * kl(r[i], after_r[i]) for i in range(8))
-            measure("eq-inference-em", gain, of_q + moved)
+            assert measure("eq-inference-em", gain, of_q + moved)
         # No parameters have a larger Q than those of the M-step: its gradient there is zero.
         at = torch.cat([new.p_z.log(), new.p_on.logit().flatten()])
 
@@ -192,7 +194,7 @@ def test_what_an_em_step_gains(measure):
             moved = LatentClassWorld(w.p_data, t[:2].softmax(0), t[2:].reshape(2, 3).sigmoid())
             return (w.p_data[:, None] * r * moved.log_joint()).sum()
 
-        measure("eq-inference-m-step", gradient(complete, at), torch.zeros(8))
+        assert measure("eq-inference-m-step", gradient(complete, at), torch.zeros(8))
 
 
 # ---- mean field --------------------------------------------------------------------------------
@@ -213,13 +215,13 @@ def test_one_factor_at_a_time(measure):
             best = mean_field.exp() / c
             entropies = sum(-float((q[i] * q[i].log()).sum()) for i in range(3) if i != j)
             value = elbo(log_joint.flatten(), product_of(q).flatten())
-            measure("eq-inference-field", value, -kl(q[j], best) + math.log(c) + entropies)
+            assert measure("eq-inference-field", value, -kl(q[j], best) + math.log(c) + entropies)
         found, trace = coordinate_ascent(log_joint, q, sweeps=1)
         assert (trace.diff() >= -1e-13).all()
         others = torch.einsum("abc,b,c->a", log_joint, q[1], q[2])
         first = others.exp() / others.exp().sum()
         second = torch.einsum("abc,a,c->b", log_joint, first, q[2]).softmax(0)
-        measure("eq-inference-field", found[1], second)
+        assert measure("eq-inference-field", found[1], second)
 
 
 @pytest.mark.equation("eq-inference-lamps")
@@ -227,7 +229,7 @@ def test_two_lamps(measure):
     posterior = table([[0.0, 0.5], [0.5, 0.0]])
     for first, second in ((0.0, 1.0), (1.0, 0.0)):
         q = product_of([table([1 - first, first]), table([1 - second, second])])
-        measure("eq-inference-lamps", kl(q, posterior.clamp(min=1e-300)), math.log(2))
+        assert measure("eq-inference-lamps", kl(q, posterior.clamp(min=1e-300)), math.log(2))
     # With a little mass on the forbidden states nothing on a fine grid of products does better.
     for tiny in (1e-4, 1e-8):
         soft = table([[tiny, 0.5 - tiny], [0.5 - tiny, tiny]])
@@ -235,7 +237,7 @@ def test_two_lamps(measure):
         a, b = torch.meshgrid(on, on, indexing="ij")
         q = torch.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b], -1)
         gaps = (torch.xlogy(q, q) - q * soft.flatten().log()).sum(-1)
-        measure("eq-inference-lamps", gaps.min(), math.log(2), tolerance=4 * tiny)
+        assert measure("eq-inference-lamps", gaps.min(), math.log(2), tolerance=4 * tiny)
         where = gaps.argmin()
         assert {float(a.flatten()[where]), float(b.flatten()[where])} == {0.0, 1.0}
 
@@ -252,13 +254,13 @@ def test_mean_field_of_a_normal_is_too_narrow(measure):
             return kl_divergence(q, posterior)
 
         best = -precision.diagonal().log()
-        measure("eq-inference-field-normal", gradient(gap, best), torch.zeros(3))
+        assert measure("eq-inference-field-normal", gradient(gap, best), torch.zeros(3))
         formula = (precision.diagonal().log().sum() - torch.logdet(precision)) / 2
-        measure("eq-inference-field-normal", gap(best), formula)
+        assert measure("eq-inference-field-normal", gap(best), formula)
         for shift in torch.randn(10, 3, generator=generator_from(seed), dtype=torch.float64):
-            measure("eq-inference-field-normal", gap(best), gap(best + shift), relation="<=")
+            assert measure("eq-inference-field-normal", gap(best), gap(best + shift), relation="<=")
         true = torch.linalg.inv(precision).diagonal()
-        measure("eq-inference-field-normal", best.exp(), true, relation="<=")
+        assert measure("eq-inference-field-normal", best.exp(), true, relation="<=")
         assert (true - best.exp()).max() > 1e-2
 
 
@@ -275,10 +277,12 @@ def test_the_score_gradient_and_constants(measure):
             )[x]
             scores = torch.eye(3, dtype=torch.float64) - q  # of the logits of q, rows z
             log_w = (joint / q).log()
-            measure("eq-inference-score", true, sum(q[z] * log_w[z] * scores[z] for z in range(3)))
+            assert measure(
+                "eq-inference-score", true, sum(q[z] * log_w[z] * scores[z] for z in range(3))
+            )
             for c in (-2.5, float(log_w.mean())):
                 shifted = sum(q[z] * (log_w[z] - c) * scores[z] for z in range(3))
-                measure("eq-inference-baseline", true, shifted)
+                assert measure("eq-inference-baseline", true, shifted)
 
 
 def log_normal(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
@@ -307,9 +311,9 @@ def test_both_path_gradients(measure):
             return (weight * (log_joint(z) - log_normal(z, law[0], law[1]))).sum()
 
         true = gradient(on_a_line, at)
-        measure("eq-inference-path", gradient(through_the_draw, at), true, tolerance=1e-8)
+        assert measure("eq-inference-path", gradient(through_the_draw, at), true, tolerance=1e-8)
         dropped = gradient(lambda eta, at=at: through_the_draw(eta, at), at)
-        measure("eq-inference-path", dropped, true, tolerance=1e-8)
+        assert measure("eq-inference-path", dropped, true, tolerance=1e-8)
 
 
 @pytest.mark.equation("eq-inference-variances")
@@ -347,12 +351,12 @@ def test_the_variances_of_four_estimates(measure):
         for estimate, formula in zip(found, formulas, strict=True):
             average = (weight * estimate).sum()
             variance = (weight * (estimate - average) ** 2).sum()
-            measure("eq-inference-variances", average, -m, tolerance=1e-9)
-            measure("eq-inference-variances", variance, formula, tolerance=1e-8)
+            assert measure("eq-inference-variances", average, -m, tolerance=1e-9)
+            assert measure("eq-inference-variances", variance, formula, tolerance=1e-8)
         for c in (-0.3, 0.4):  # no other constant does better
             other = (value - centre - c) * scores[:, 0]
             spread = (weight * (other - (weight * other).sum()) ** 2).sum()
-            measure("eq-inference-variances", formulas[1] + 1e-3, spread, relation="<=")
+            assert measure("eq-inference-variances", formulas[1] + 1e-3, spread, relation="<=")
 
 
 @pytest.mark.equation("eq-inference-amortised")
@@ -368,10 +372,12 @@ def test_the_gap_of_an_encoder_has_two_parts(measure):
             whole = math.log(evidence) - bound(joint, shared)
             of_family = math.log(evidence) - float(values.max())
             amortisation = float(values.max()) - bound(joint, shared)
-            measure("eq-inference-amortised", whole, of_family + amortisation)
-            measure("eq-inference-amortised", 0.0, of_family, relation="<=")
-            measure("eq-inference-amortised", 0.0, amortisation, relation="<=")
-            measure("eq-inference-amortised", of_family, kl(family[values.argmax()], posterior))
+            assert measure("eq-inference-amortised", whole, of_family + amortisation)
+            assert measure("eq-inference-amortised", 0.0, of_family, relation="<=")
+            assert measure("eq-inference-amortised", 0.0, amortisation, relation="<=")
+            assert measure(
+                "eq-inference-amortised", of_family, kl(family[values.argmax()], posterior)
+            )
 
 
 # ---- probabilistic PCA -------------------------------------------------------------------------
@@ -396,26 +402,30 @@ def test_probabilistic_pca(measure):
             POINTS[:, None]
         )
         integral = (log_lik + weight.log()).logsumexp(1)
-        measure("eq-inference-ppca-evidence", marginal.log_prob(POINTS), integral, tolerance=1e-6)
-        measure("eq-inference-ppca-evidence", m.log_evidence(POINTS), marginal.log_prob(POINTS))
+        assert measure(
+            "eq-inference-ppca-evidence", marginal.log_prob(POINTS), integral, tolerance=1e-6
+        )
+        assert measure(
+            "eq-inference-ppca-evidence", m.log_evidence(POINTS), marginal.log_prob(POINTS)
+        )
         for z in codes[[0, 777, 9000]] / 3:
             bayes = (
                 prior.log_prob(z)
                 + MultivariateNormal(m.W @ z + m.mean, m.variance * eye4).log_prob(POINTS)
                 - marginal.log_prob(POINTS)
             )
-            measure("eq-inference-ppca-posterior", posterior.log_prob(z), bayes)
-        measure("eq-inference-ppca-posterior", m.posterior_mean(POINTS), posterior.mean)
+            assert measure("eq-inference-ppca-posterior", posterior.log_prob(z), bayes)
+        assert measure("eq-inference-ppca-posterior", m.posterior_mean(POINTS), posterior.mean)
         best = torch.diag(m.variance / M.diagonal())
         short = kl_divergence(MultivariateNormal(posterior.mean, best), posterior)
         formula = (M.diagonal().log().sum() - torch.logdet(M)) / 2
-        measure("eq-inference-ppca-gap", short, formula.expand(5))
-        measure("eq-inference-ppca-gap", m.diagonal_gap(), formula)
+        assert measure("eq-inference-ppca-gap", short, formula.expand(5))
+        assert measure("eq-inference-ppca-gap", m.diagonal_gap(), formula)
         for factor in (0.8, 1.3):
             other = kl_divergence(MultivariateNormal(posterior.mean, factor * best), posterior)
-            measure("eq-inference-ppca-gap", formula.expand(5), other, relation="<=")
+            assert measure("eq-inference-ppca-gap", formula.expand(5), other, relation="<=")
         orthogonal = LinearGaussian(torch.linalg.qr(m.W)[0] * table([2.0, 0.5]), m.mean, m.variance)
-        measure("eq-inference-ppca-gap", orthogonal.diagonal_gap(), 0.0)
+        assert measure("eq-inference-ppca-gap", orthogonal.diagonal_gap(), 0.0)
 
 
 @pytest.mark.equation("eq-inference-ppca-ml")
@@ -429,9 +439,9 @@ def test_maximum_likelihood_of_probabilistic_pca(measure):
         variance = values[latent:].mean()
         W = vectors[:, :latent] * (values[:latent] - variance).sqrt()
         found = LinearGaussian.maximum_likelihood(x, latent)
-        measure("eq-inference-ppca-ml", found.variance, variance)
-        measure("eq-inference-ppca-ml", found.mean, x.mean(0))
-        measure("eq-inference-ppca-ml", found.W @ found.W.T, W @ W.T)
+        assert measure("eq-inference-ppca-ml", found.variance, variance)
+        assert measure("eq-inference-ppca-ml", found.mean, x.mean(0))
+        assert measure("eq-inference-ppca-ml", found.W @ found.W.T, W @ W.T)
 
         def likelihood(t: Tensor, x: Tensor = x, latent: int = latent) -> Tensor:
             W, mean, log_variance = t[: 5 * latent].reshape(5, latent), t[-6:-1], t[-1]
@@ -439,8 +449,8 @@ def test_maximum_likelihood_of_probabilistic_pca(measure):
             return MultivariateNormal(mean, covariance).log_prob(x).mean()
 
         at = torch.cat([W.flatten(), x.mean(0), variance.log()[None]])
-        measure("eq-inference-ppca-ml", gradient(likelihood, at), torch.zeros(len(at)))
+        assert measure("eq-inference-ppca-ml", gradient(likelihood, at), torch.zeros(len(at)))
         for shift in torch.randn(30, len(at), generator=g, dtype=torch.float64):
             for size in (0.1, 1.0):
                 other = likelihood(at + size * shift)
-                measure("eq-inference-ppca-ml", other, likelihood(at), relation="<=")
+                assert measure("eq-inference-ppca-ml", other, likelihood(at), relation="<=")

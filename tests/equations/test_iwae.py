@@ -85,15 +85,17 @@ def test_the_ladder(measure):
     for w in WORLDS:
         for q, joint in zip(*tables(w), strict=True):
             weight, p_x = joint / q, joint.sum()
-            measure("eq-iwae-evidence", q @ weight, p_x)
+            assert measure("eq-iwae-evidence", q @ weight, p_x)
             rungs = [bound(q, weight, k) for k in (1, 2, 3, 4)]
-            measure("eq-iwae-monotone", rungs[0], p_x.log() - kl(q, joint / p_x))
+            assert measure("eq-iwae-monotone", rungs[0], p_x.log() - kl(q, joint / p_x))
             for low, high in itertools.pairwise([*rungs, p_x.log()]):
-                measure("eq-iwae-monotone", low, high, relation="<=")
+                assert measure("eq-iwae-monotone", low, high, relation="<=")
                 assert high - low > 1e-7
             posterior = joint / p_x
             for k in (1, 3):
-                measure("eq-iwae-monotone", bound(posterior, joint / posterior, k), p_x.log())
+                assert measure(
+                    "eq-iwae-monotone", bound(posterior, joint / posterior, k), p_x.log()
+                )
         # The package's loss is minus this bound, and so is its table version.
         theta, eta = w.other_theta(), w.other_eta()
         model = IWAE(shape=(2,), likelihood="gaussian", latent=1, k=3)
@@ -110,7 +112,7 @@ def test_an_average_in_two_rounds(measure):
     for k in (1, 2, 6):
         w = rand(k + 1, seed=k).exp()
         rounds = [w[[i for i in range(k + 1) if i != j]].mean() for j in range(k + 1)]
-        measure("eq-iwae-subsets", w.mean(), torch.stack(rounds).mean())
+        assert measure("eq-iwae-subsets", w.mean(), torch.stack(rounds).mean())
         # And so Jensen's step: the log of the mean is at least the mean of the logs.
         assert w.mean().log() >= torch.stack(rounds).log().mean()
 
@@ -122,7 +124,7 @@ def test_the_gap_closes_like_one_over_k(measure):
             weight, p_x = joint / q, joint.sum()
             variance = q @ (weight - p_x) ** 2
             posterior = joint / p_x
-            measure("eq-iwae-chi", variance / p_x**2, (posterior**2 / q).sum() - 1)
+            assert measure("eq-iwae-chi", variance / p_x**2, (posterior**2 / q).sum() - 1)
 
             def scaled(k, q=q, weight=weight, p_x=p_x):
                 return k * (p_x.log() - log_mean_bound_by_counts(q, weight, k))
@@ -130,7 +132,7 @@ def test_the_gap_closes_like_one_over_k(measure):
             wanted = variance / (2 * p_x**2)
             # k gap = c + b/k + ..., so this takes out b.
             found = 2 * scaled(128) - scaled(64)
-            measure("eq-iwae-gap", found / wanted, 1.0, tolerance=5e-3)
+            assert measure("eq-iwae-gap", found / wanted, 1.0, tolerance=5e-3)
             assert abs(scaled(128) / wanted - 1) < 0.05
 
 
@@ -148,15 +150,15 @@ def test_one_kl_divergence_between_joints(measure):
                         first = shares[i] * q[group].prod()
                         others = group[:i] + group[i + 1 :]
                         second = joint[group[i]] / k * q[others].prod()
-                        measure("eq-iwae-ratio", first / second, 1 / mean)
+                        assert measure("eq-iwae-ratio", first / second, 1 / mean)
                         inferred = w.p_data[x] * first
                         both += torch.stack([inferred, second])
                         total = total + inferred * (inferred / second).log()
                 value = value - w.p_data[x] * bound(q, weight, k)
             # Both are distributions over images, codes and the index.
-            measure("eq-iwae-extended", both, torch.ones(2))
+            assert measure("eq-iwae-extended", both, torch.ones(2))
             entropy = -(w.p_data * w.p_data.log()).sum()
-            measure("eq-iwae-joint-kl", value, total + entropy)
+            assert measure("eq-iwae-joint-kl", value, total + entropy)
 
 
 @pytest.mark.equation("eq-iwae-between", "eq-iwae-implied-limit")
@@ -168,7 +170,9 @@ def test_the_encoder_that_k_draws_imply(measure):
             assert gap(implied(q, weight, 1), q) < 1e-12
             for k in (1, 2, 3, 4):
                 price = kl(implied(q, weight, k), posterior)
-                measure("eq-iwae-between", price, p_x.log() - bound(q, weight, k), relation="<=")
+                assert measure(
+                    "eq-iwae-between", price, p_x.log() - bound(q, weight, k), relation="<="
+                )
 
             def large(k, q=q, weight=weight):
                 counts, log_coefficient = multisets(3, k)
@@ -177,7 +181,9 @@ def test_the_encoder_that_k_draws_imply(measure):
                 return law @ (shares / shares.sum(-1, keepdim=True))
 
             assert gap(large(3), implied(q, weight, 3)) < 1e-10
-            measure("eq-iwae-implied-limit", 2 * large(128) - large(64), posterior, tolerance=1e-3)
+            assert measure(
+                "eq-iwae-implied-limit", 2 * large(128) - large(64), posterior, tolerance=1e-3
+            )
             assert gap(large(128), posterior) < 0.1 * gap(q, posterior) + 1e-3
 
 
@@ -217,17 +223,17 @@ def test_the_gradient_and_its_second_form(measure):
         world = dataclasses.replace(world, nodes=161)
         _, law, z, d_theta, d_eta, d_path, score = on_nodes(world, 161)
         log_w = world.log_w(z)
-        measure("eq-iwae-parts", d_eta, d_path - score)
+        assert measure("eq-iwae-parts", d_eta, d_path - score)
         right = gradient(lambda t, w=world: w.bound(2, theta=t), world.theta0)
-        measure("eq-iwae-gradient", pairs(law, log_w, d_theta, lambda s: s), right)
+        assert measure("eq-iwae-gradient", pairs(law, log_w, d_theta, lambda s: s), right)
         right = gradient(lambda e, w=world: w.bound(2, eta=e), world.eta0)
-        measure("eq-iwae-gradient", pairs(law, log_w, d_eta, lambda s: s), right)
+        assert measure("eq-iwae-gradient", pairs(law, log_w, d_eta, lambda s: s), right)
         squared = pairs(law, log_w, d_path, lambda s: s**2)
-        measure("eq-iwae-dreg", squared, right, tolerance=1e-9)
+        assert measure("eq-iwae-dreg", squared, right, tolerance=1e-9)
         assert gap(pairs(law, log_w, d_path, lambda s: s), right) > 1e-3
         assert gap(pairs(law, log_w, d_path, lambda s: s**3), right) > 1e-3
         left = pairs(law, log_w, score, lambda s: s)
-        measure(
+        assert measure(
             "eq-iwae-score", left, pairs(law, log_w, d_path, lambda s: s * (1 - s)), tolerance=1e-9
         )
         # Both forms of the package have this gradient.
@@ -236,7 +242,7 @@ def test_the_gradient_and_its_second_form(measure):
             model.encoder, model.decoder = QuadratureEncoder(world), SineDecoder(world)
             value = model.loss("variational", Batch(world.x.reshape(1, 1))).value
             (found,) = torch.autograd.grad(value, [model.encoder.eta])
-            measure("eq-iwae-dreg", -found, right, tolerance=1e-9)
+            assert measure("eq-iwae-dreg", -found, right, tolerance=1e-9)
     # In a table the softmax does it for the decoder, group by group.
     for w in WORLDS:
         q, joint = (part[0] for part in tables(w))
@@ -249,7 +255,7 @@ def test_the_gradient_and_its_second_form(measure):
         weight = joint / q
         by_hand = mean_over_groups(q, 3, lambda g, w=weight, s=slopes: (w[g] / w[g].sum()) @ s[g])
         right = gradient(lambda t, f=log_joint, q=q: bound(q, f(t).exp() / q, 3), theta)
-        measure("eq-iwae-gradient", by_hand, right.flatten())
+        assert measure("eq-iwae-gradient", by_hand, right.flatten())
 
 
 @pytest.mark.equation("eq-iwae-exchange")
@@ -261,7 +267,7 @@ def test_a_score_can_be_exchanged_for_a_path(measure):
         for f in (torch.sin, lambda z: torch.sigmoid(2 * z), lambda z: z**3):
             score = jacobian(lambda e, z=z: Normal(e[0], e[1].exp()).log_prob(z), eta)
             path = jacobian(lambda e, f=f: f(e[0] + e[1].exp() * noise), eta)
-            measure("eq-iwae-exchange", (law * f(z)) @ score, law @ path, tolerance=1e-8)
+            assert measure("eq-iwae-exchange", (law * f(z)) @ score, law @ path, tolerance=1e-8)
 
 
 @pytest.mark.equation("eq-iwae-rest")
@@ -274,8 +280,8 @@ def test_at_the_posterior_the_squared_form_rests(measure):
         world = GaussianIWAEWorld(theta, eta, torch.tensor(x, dtype=torch.float64))
         _, _, z, _, d_eta, d_path, _ = on_nodes(world, 21)
         shares = world.log_w(z).softmax(0)
-        measure("eq-iwae-rest", shares[:, None] ** 2 * d_path, torch.zeros(21, 2))
-        measure("eq-iwae-rest", d_path, torch.zeros(21, 2))
+        assert measure("eq-iwae-rest", shares[:, None] ** 2 * d_path, torch.zeros(21, 2))
+        assert measure("eq-iwae-rest", d_path, torch.zeros(21, 2))
         assert d_eta.abs().max() > 0.1
 
 
@@ -366,11 +372,11 @@ def test_what_each_side_receives(measure):
             return k * gradient(lambda s: f(k, e=s), e)
 
         wanted = gradient(lambda t, w=w: w.p_xz(t)[0].sum().log(), theta)
-        measure("eq-iwae-sides", 2 * decoder(96) - decoder(48), wanted, tolerance=1e-3)
+        assert measure("eq-iwae-sides", 2 * decoder(96) - decoder(48), wanted, tolerance=1e-3)
         posterior = w.p_z_given_x(theta)[0]
         limit = gradient(lambda e, p=posterior: -0.5 * (p**2 / e.softmax(-1)[0]).sum(), eta)
         found = 2 * encoder(96) - encoder(48)
-        measure("eq-iwae-sides", found, limit, tolerance=0.01 * float(limit.norm()) + 1e-4)
+        assert measure("eq-iwae-sides", found, limit, tolerance=0.01 * float(limit.norm()) + 1e-4)
 
 
 @pytest.mark.equation("eq-iwae-snr", "eq-iwae-dreg-snr")
@@ -401,7 +407,7 @@ def test_signal_and_noise(measure):
         ):
             scaled = [counted.snr(k, f, power) / k**rate for k in (1024, 2048)]
             found = 2 * scaled[1] - scaled[0]  # takes out the correction of order 1/k
-            measure(label, found / wanted, 1.0, tolerance=2e-3)
+            assert measure(label, found / wanted, 1.0, tolerance=2e-3)
         assert counted.snr(1024, g_eta) < 0.1 * counted.snr(1024, h, 2)
 
 
@@ -415,10 +421,10 @@ def test_effective_draws(measure):
             w = (2 * rand(50, k, seed=seed)).exp()
             shares = w / w.sum(-1, keepdim=True)
             n_eff = 1 / (shares**2).sum(-1)
-            measure("eq-iwae-effective", n_eff, effective_sample_size(w))
-            measure("eq-iwae-effective", torch.ones(50), n_eff, relation="<=")
-            measure("eq-iwae-effective", n_eff, torch.full((50,), float(k)), relation="<=")
-        measure("eq-iwae-effective", effective_sample_size(torch.ones(7).double()), 7.0)
+            assert measure("eq-iwae-effective", n_eff, effective_sample_size(w))
+            assert measure("eq-iwae-effective", torch.ones(50), n_eff, relation="<=")
+            assert measure("eq-iwae-effective", n_eff, torch.full((50,), float(k)), relation="<=")
+        assert measure("eq-iwae-effective", effective_sample_size(torch.ones(7).double()), 7.0)
     for w in WORLDS:
         for q, joint in zip(*tables(w), strict=True):
             weight = joint / q
@@ -431,7 +437,7 @@ def test_effective_draws(measure):
                 return law @ (1 / (counts * shares**2).sum(-1)) / k
 
             found = (8 * fraction(200) - 6 * fraction(100) + fraction(50)) / 3
-            measure("eq-iwae-effective-limit", found, 1 / (1 + chi2), tolerance=5e-3)
+            assert measure("eq-iwae-effective-limit", found, 1 / (1 + chi2), tolerance=5e-3)
 
 
 @pytest.mark.equation("eq-iwae-missed")
@@ -446,7 +452,7 @@ def test_what_the_encoder_never_visits(measure):
         def found(k, q=q, weight=weight):
             return log_mean_bound_by_counts(q, weight, k)
 
-        measure("eq-iwae-missed", 2 * found(2000) - found(1000), limit, tolerance=1e-5)
+        assert measure("eq-iwae-missed", 2 * found(2000) - found(1000), limit, tolerance=1e-5)
         assert found(2000) < limit < joint.sum().log() - 1e-3
 
 
@@ -458,7 +464,9 @@ def test_shares_in_the_graph_reward_inequality(measure):
             shares = log_w.softmax(-1)
             log_mean = log_w.exp().mean(-1).log()
             uniform = torch.full_like(shares, 1 / k)
-            measure("eq-iwae-attached", (shares * log_w).sum(-1), log_mean + kl(shares, uniform))
+            assert measure(
+                "eq-iwae-attached", (shares * log_w).sum(-1), log_mean + kl(shares, uniform)
+            )
             attached = gradient(lambda a: (a.softmax(-1) * a).sum(), log_w)
             right = gradient(lambda a: (a.detach().softmax(-1) * a).sum(), log_w)
             assert gap(right, shares) < 1e-12

@@ -91,7 +91,7 @@ def test_the_mean_weight_is_the_evidence(measure):
     for w in AUTOENCODERS:
         p_x = sum(w.p_z_given_y[0][z] * w.p_x_given_z()[z] for z in range(3))
         mean = (w.q_z_given_x() * iwae_weights(w)).sum(1)
-        measure("eq-iwgan-evidence", mean, p_x)
+        assert measure("eq-iwgan-evidence", mean, p_x)
     # A proposal that misses a code finds only the rest of the evidence.
     q, joint = torch.tensor([0.0, 0.4, 0.6]).double(), AUTOENCODERS[0].p_xz()[0]
     assert gap((q[1:] * (joint[1:] / q[1:])).sum(), joint[1:].sum()) < 1e-12
@@ -104,14 +104,14 @@ def test_the_bound_climbs_to_the_log_evidence(measure):
         q, joint = w.q_z_given_x(), w.p_xz()
         for x in range(2):
             rungs = [bound(q[x], joint[x] / q[x], k) for k in (1, 2, 3, 4)]
-            measure("eq-iwgan-ladder", rungs[0], w.elbo()[x])
-            measure("eq-iwgan-ladder", rungs[2], iwae_bound(w, 3)[x])
+            assert measure("eq-iwgan-ladder", rungs[0], w.elbo()[x])
+            assert measure("eq-iwgan-ladder", rungs[2], iwae_bound(w, 3)[x])
             for low, high in itertools.pairwise([*rungs, joint[x].sum().log()]):
-                measure("eq-iwgan-ladder", low, high, relation="<=")
+                assert measure("eq-iwgan-ladder", low, high, relation="<=")
                 assert high - low > 1e-6
             # Every rung is the same if the proposal is the posterior.
             posterior = joint[x] / joint[x].sum()
-            measure(
+            assert measure(
                 "eq-iwgan-ladder", bound(posterior, joint[x] / posterior, 3), joint[x].sum().log()
             )
 
@@ -121,7 +121,7 @@ def test_an_average_taken_in_two_rounds(measure):
     for k in (1, 2, 5):
         w = torch.rand(k + 1, generator=torch.Generator().manual_seed(k)).double()
         rounds = [w[[i for i in range(k + 1) if i != j]].mean() for j in range(k + 1)]
-        measure("eq-iwgan-subsets", w.mean(), torch.stack(rounds).mean())
+        assert measure("eq-iwgan-subsets", w.mean(), torch.stack(rounds).mean())
 
 
 @pytest.mark.equation("eq-iwgan-gap")
@@ -136,7 +136,7 @@ def test_the_gap_closes_like_one_over_k(measure):
 
         # k * gap = coefficient + c/k + ...: two values of k take out c.
         extrapolated = 2 * scaled_gap(128) - scaled_gap(64)
-        measure("eq-iwgan-gap", extrapolated / coefficient, 1.0, tolerance=0.01)
+        assert measure("eq-iwgan-gap", extrapolated / coefficient, 1.0, tolerance=0.01)
         assert abs(scaled_gap(128) / coefficient - 1) < abs(scaled_gap(16) / coefficient - 1) + 1e-3
 
 
@@ -157,7 +157,7 @@ def test_the_gradient_is_the_weighted_mean_of_the_gradients_of_log_w(measure):
         for k in (1, 2, 3):
             left = gradient(lambda e, k=k, p=p_eps, f=log_w: bound(p, f(e).exp(), k), at)
             right = weighted(p_eps, log_w(at).exp(), jacobian(log_w, at), k)
-            measure("eq-iwgan-path", left, right)
+            assert measure("eq-iwgan-path", left, right)
 
 
 @pytest.mark.equation("eq-iwgan-sides")
@@ -175,8 +175,8 @@ def test_with_k_the_decoder_gets_its_gradient_and_the_encoder_loses_it(measure):
             return gradient(lambda e: f(k, eta=e), w.eta0)
 
         wanted = gradient(lambda t, w=w: w.p_xz(t)[0].sum().log(), w.theta0)
-        measure("eq-iwgan-sides", 2 * decoder(128) - decoder(64), wanted, tolerance=1e-3)
-        measure("eq-iwgan-sides", 2 * encoder(128) - encoder(64), 0 * w.eta0, tolerance=1e-3)
+        assert measure("eq-iwgan-sides", 2 * decoder(128) - decoder(64), wanted, tolerance=1e-3)
+        assert measure("eq-iwgan-sides", 2 * encoder(128) - encoder(64), 0 * w.eta0, tolerance=1e-3)
         assert encoder(1).norm() > 10 * encoder(128).norm()
         assert (decoder(128) - wanted).norm() < 0.1 * (decoder(1) - wanted).norm()
 
@@ -191,8 +191,8 @@ def test_the_exact_weight_has_the_evidence_as_its_mean(measure):
         prior = (w.gan.p_y[:, None] * torch.stack([w.gan.p_g(), w.gan.p_data])).sum(0)
         likelihood = torch.stack([w.gan.phi0.sigmoid(), (-w.gan.phi0).sigmoid()])
         for y, p in enumerate((theta.softmax(0), w.gan.p_data)):
-            measure("eq-iwgan-mean-weight", (p * w.weights(theta, y)).sum(), w.gan.Z[y])
-            measure("eq-iwgan-mean-weight", w.gan.Z[y], (likelihood[y] * prior).sum())
+            assert measure("eq-iwgan-mean-weight", (p * w.weights(theta, y)).sum(), w.gan.Z[y])
+            assert measure("eq-iwgan-mean-weight", w.gan.Z[y], (likelihood[y] * prior).sum())
     narrow = GANWorld.from_tables([0.2, 0.3, 0.5], [0.0, 0.4, 0.6], D=[0.5, 0.5, 0.5])
     mean = (narrow.p_g() * ImportanceWorld(narrow).weights())[1:].sum()
     assert gap(mean, narrow.Z[0] - 0.5 * 0.5 * 0.2) < 1e-12
@@ -206,10 +206,10 @@ def test_the_ladder_of_a_generator_step(measure):
                 p, target = w.gan.p_x_given_y(theta)[y], w.gan.q_r_x_given_y[y]
                 first = w.gan.Z[y].log() - (p * (p / target).log()).sum()
                 rungs = [bound(p, w.weights(theta, y), k) for k in (1, 2, 3)]
-                measure("eq-iwgan-transfer", first, rungs[0])
-                measure("eq-iwgan-transfer", w.bound(3, theta, y), rungs[2])
+                assert measure("eq-iwgan-transfer", first, rungs[0])
+                assert measure("eq-iwgan-transfer", w.bound(3, theta, y), rungs[2])
                 for low, high in itertools.pairwise([*rungs, w.gan.Z[y].log()]):
-                    measure("eq-iwgan-transfer", low, high, relation="<=")
+                    assert measure("eq-iwgan-transfer", low, high, relation="<=")
     # The printed weights of a discriminator that is not optimal obey no such ceiling.
     printed = [w.gan.p_y[0] * w.plug_in_weights() for w in UNIFORM]
     assert any(
@@ -226,26 +226,30 @@ def test_the_weight_without_densities(measure):
         q = torch.stack([1 - d, d])
         for y in (0, 1):
             exact = q[1 - y] * w.gan.p_0 / w.gan.p_x_given_y()[y]
-            measure("eq-iwgan-bayes", exact, w.gan.p_y[y] * q[1 - y] / true[y])
-            measure("eq-iwgan-plugin", q[1 - y] / q[y], exact / w.gan.p_y[y] * true[y] / q[y])
+            assert measure("eq-iwgan-bayes", exact, w.gan.p_y[y] * q[1 - y] / true[y])
+            assert measure(
+                "eq-iwgan-plugin", q[1 - y] / q[y], exact / w.gan.p_y[y] * true[y] / q[y]
+            )
             assert gap(q[1 - y] / q[y], exact / w.gan.p_y[y]) > 1e-3
-        measure("eq-iwgan-softmax", d / (1 - d), w.plug_in_weights())
+        assert measure("eq-iwgan-softmax", d / (1 - d), w.plug_in_weights())
         shares = d / (1 - d) / (d / (1 - d)).sum()
-        measure("eq-iwgan-softmax", shares, w.gan.phi0.softmax(0))
-        measure("eq-iwgan-softmax", shares, (w.gan.phi0 + 3).softmax(0))
+        assert measure("eq-iwgan-softmax", shares, w.gan.phi0.softmax(0))
+        assert measure("eq-iwgan-softmax", shares, (w.gan.phi0 + 3).softmax(0))
         assert gap(w.weights(w.gan.other_theta()), w.weights_by_bayes()) > 1e-3
     for w in BEST:
         for y in (0, 1):
-            measure("eq-iwgan-plugin", w.plug_in_weights(y), w.weights(y=y) / w.gan.p_y[y])
+            assert measure("eq-iwgan-plugin", w.plug_in_weights(y), w.weights(y=y) / w.gan.p_y[y])
 
 
 @pytest.mark.equation("eq-iwgan-data-half")
 def test_the_data_half_has_no_gradient(measure):
     for w in WORLDS:
         for k in (1, 2, 3):
-            measure("eq-iwgan-data-half", w.bound_gradient(k, y=1), 0 * w.gan.theta0)
+            assert measure("eq-iwgan-data-half", w.bound_gradient(k, y=1), 0 * w.gan.theta0)
             # The value at another theta is the same, so this is no accident of theta_0.
-            measure("eq-iwgan-data-half", w.bound(k, w.gan.other_theta(), 1), w.bound(k, y=1))
+            assert measure(
+                "eq-iwgan-data-half", w.bound(k, w.gan.other_theta(), 1), w.bound(k, y=1)
+            )
         assert w.bound_gradient(2, y=0).abs().max() > 1e-4
 
 
@@ -283,19 +287,19 @@ def test_the_gradient_has_two_brackets_and_equation_7_is_the_first_at_the_optimu
         t0 = world.theta0
         first = jacobian(lambda t, w=world, x=x: logsigmoid(w.a(x(t))), t0)
         second = jacobian(lambda t, f=log_w, w=world, x=x: f(t) - logsigmoid(w.a(x(t))), t0)
-        measure("eq-iwgan-brackets", world.bound_gradient(1), law @ (first + second))
+        assert measure("eq-iwgan-brackets", world.bound_gradient(1), law @ (first + second))
         kept = pairs(law, log_w(t0), 1, first)
         dropped = pairs(law, log_w(t0), 1, second)
-        measure("eq-iwgan-brackets", world.bound_gradient(2), kept + dropped)
-        measure("eq-iwgan-brackets", world.kept_bracket(2), kept)
-        measure("eq-iwgan-brackets", world.dropped_bracket(2), dropped)
+        assert measure("eq-iwgan-brackets", world.bound_gradient(2), kept + dropped)
+        assert measure("eq-iwgan-brackets", world.kept_bracket(2), kept)
+        assert measure("eq-iwgan-brackets", world.dropped_bracket(2), dropped)
         assert gap(kept, world.bound_gradient(2)) > 1e-3
         printed = pairs(law, world.a(x(t0)), 1, first)
         assert gap(printed, world.eq7(2)) < 1e-10
         if world is RIPPLED:
             assert gap(kept, printed) > 1e-3
         else:
-            measure("eq-iwgan-brackets", kept, printed)
+            assert measure("eq-iwgan-brackets", kept, printed)
 
 
 @pytest.mark.equation("eq-iwgan-k1-jsd")
@@ -312,7 +316,7 @@ def test_for_one_draw_what_is_dropped_is_the_jsd(measure):
             return (joint * (joint / joint.sum(0) / w.gan.p_y[:, None]).log()).sum()
 
         right = score - gradient(information, w.gan.theta0)
-        measure("eq-iwgan-k1-jsd", averaged[1], right)
+        assert measure("eq-iwgan-k1-jsd", averaged[1], right)
         assert gap(averaged[2], right) > 1e-4
 
 
@@ -322,10 +326,10 @@ def test_equation_7_with_one_draw_is_the_gan(measure):
         non_saturating = gradient(
             lambda t, w=w: (w.p_z * torch.sigmoid(w.a(t)).log()).sum(), w.theta0
         )
-        measure("eq-iwgan-k1", w.eq7(1), non_saturating)
+        assert measure("eq-iwgan-k1", w.eq7(1), non_saturating)
         assert gap(w.eq7(2), non_saturating) > 1e-5
         steps = [model_step(w, model) for model in (GAN(shape=(2,)), IWGAN(shape=(2,), k=1))]
-        measure("eq-iwgan-k1", steps[0], steps[1])
+        assert measure("eq-iwgan-k1", steps[0], steps[1])
 
 
 def model_step(w: FiniteNoiseWorld, model: GAN) -> Tensor:
@@ -340,7 +344,7 @@ def test_the_training_code_descends_minus_half_equation_7(measure):
     for w in NOISY:
         for k in (1, 2, 3):
             by_hand = weighted(w.p_z, w.a().exp(), w.grad_log_D(), k)
-            measure("eq-iwgan-step", model_step(w, IWGAN(shape=(2,), k=k)), -0.5 * by_hand)
+            assert measure("eq-iwgan-step", model_step(w, IWGAN(shape=(2,), k=k)), -0.5 * by_hand)
         flowing = gradient(lambda t, w=w: w.surrogate(3, t, detach=False), w.theta0)
         assert gap(flowing, -w.eq7(3)) > 1e-5
 
@@ -358,13 +362,15 @@ def test_the_counted_distribution_and_its_limit(measure):
         coefficient = -p * (rho**2 - rho * (p * rho**2).sum())
         p_k = {k: counted_for_large_k(p, odds, k) for k in (4, 32, 64)}
         assert gap(p_k[4], counted(p, odds, 4)) < 1e-12
-        measure("eq-iwgan-limit", 2 * p_k[64] - p_k[32], rho * p, tolerance=1e-2)
+        assert measure("eq-iwgan-limit", 2 * p_k[64] - p_k[32], rho * p, tolerance=1e-2)
         assert gap(p_k[64], rho * p) < gap(p_k[4], rho * p)
         first = 2 * 64 * (p_k[64] - rho * p) - 32 * (p_k[32] - rho * p)
-        measure("eq-iwgan-bias", first, coefficient, tolerance=0.1 * float(coefficient.abs().max()))
+        assert measure(
+            "eq-iwgan-bias", first, coefficient, tolerance=0.1 * float(coefficient.abs().max())
+        )
     for w in BEST:
         p, odds = w.proposal(), w.plug_in_weights()
-        measure("eq-iwgan-limit", p * odds / (p * odds).sum(), w.gan.p_data)
+        assert measure("eq-iwgan-limit", p * odds / (p * odds).sum(), w.gan.p_data)
 
 
 def counted_for_large_k(p: Tensor, w: Tensor, k: int) -> Tensor:
@@ -385,11 +391,15 @@ def test_effective_draws_lie_between_one_and_k(measure):
         a = 4 * torch.randn(1000, k, generator=g).double()
         shares = a.exp() / a.exp().sum(1, keepdim=True)
         n = 1 / (shares**2).sum(1)
-        measure("eq-iwgan-effective", effective_sample_size(a.exp()), n)
-        measure("eq-iwgan-effective", 1.0, n, relation="<=")
-        measure("eq-iwgan-effective", n, float(k), relation="<=")
-        measure("eq-iwgan-effective", effective_sample_size(torch.full((k,), 0.01)), float(k), 1e-5)
-    measure("eq-iwgan-effective", effective_sample_size(torch.tensor([0.1, 0.9])), 1 / 0.82, 1e-6)
+        assert measure("eq-iwgan-effective", effective_sample_size(a.exp()), n)
+        assert measure("eq-iwgan-effective", 1.0, n, relation="<=")
+        assert measure("eq-iwgan-effective", n, float(k), relation="<=")
+        assert measure(
+            "eq-iwgan-effective", effective_sample_size(torch.full((k,), 0.01)), float(k), 1e-5
+        )
+    assert measure(
+        "eq-iwgan-effective", effective_sample_size(torch.tensor([0.1, 0.9])), 1 / 0.82, 1e-6
+    )
 
 
 # ---- not a gradient ----------------------------------------------------------------------------
@@ -401,18 +411,18 @@ def test_the_field_of_one_group_and_its_curl(measure):
     groups = [2 * torch.randn(k, generator=g).double() for k in (2, 3, 5) for _ in range(4)]
     for a in groups:
         d, shares = torch.sigmoid(a), a.exp() / a.exp().sum()
-        measure("eq-iwgan-push", shares * (1 - d), d / a.exp().sum())
-        measure("eq-iwgan-push", logit_field(a), shares * (1 - d))
+        assert measure("eq-iwgan-push", shares * (1 - d), d / a.exp().sum())
+        assert measure("eq-iwgan-push", logit_field(a), shares * (1 - d))
         # The push is what the surrogate's gradient gives each logit.
         pushed = gradient(lambda b, s=shares: -(s * softplus(-b)).sum(), a)
-        measure("eq-iwgan-push", pushed, d / a.exp().sum())
+        assert measure("eq-iwgan-push", pushed, d / a.exp().sum())
         curl = shares[:, None] * shares[None, :] * (d[:, None] - d[None, :])
         slopes = numerical_jacobian(lambda b: torch.sigmoid(b) / b.exp().sum(), a)
-        measure("eq-iwgan-curl", slopes - slopes.T, curl, tolerance=1e-8)
+        assert measure("eq-iwgan-curl", slopes - slopes.T, curl, tolerance=1e-8)
         exact = jacobian(lambda b: b.softmax(0) * torch.sigmoid(-b), a)
-        measure("eq-iwgan-curl", exact - exact.T, curl)
-        measure("eq-iwgan-curl", logit_curl(a), curl)
-        measure("eq-iwgan-curl", curl, 0 * curl, tolerance=1e-3, relation="!=")
+        assert measure("eq-iwgan-curl", exact - exact.T, curl)
+        assert measure("eq-iwgan-curl", logit_curl(a), curl)
+        assert measure("eq-iwgan-curl", curl, 0 * curl, tolerance=1e-3, relation="!=")
     # The mean over noise does not wash it out, and one draw has none.
     assert max(float(w.curl(2).abs().max()) for w in NOISY) > 1e-2
     assert max(float(w.curl(1).abs().max()) for w in NOISY) < 1e-8
@@ -427,15 +437,15 @@ def test_two_neighbours_that_are_gradients(measure):
             a_gradient = gradient(lambda t, w=w, k=k: bound(w.p_z, w.a(t).exp(), k), w.theta0)
             by_hand = weighted(w.p_z, a.exp(), jacobian(w.a, w.theta0), k)
             rest = weighted(w.p_z, a.exp(), log_1_minus_d, k)
-            measure("eq-iwgan-neighbour-a", a_gradient, by_hand)
-            measure("eq-iwgan-neighbour-a", w.gradient_a(k), by_hand)
-            measure("eq-iwgan-neighbour-a", w.neighbour_a(k), bound(w.p_z, a.exp(), k))
-            measure("eq-iwgan-neighbour-a", a_gradient, w.eq7(k) - rest)
+            assert measure("eq-iwgan-neighbour-a", a_gradient, by_hand)
+            assert measure("eq-iwgan-neighbour-a", w.gradient_a(k), by_hand)
+            assert measure("eq-iwgan-neighbour-a", w.neighbour_a(k), bound(w.p_z, a.exp(), k))
+            assert measure("eq-iwgan-neighbour-a", a_gradient, w.eq7(k) - rest)
             b_gradient = gradient(lambda t, w=w, k=k: bound(w.p_z, w.a(t).sigmoid(), k), w.theta0)
             by_hand = weighted(w.p_z, d, w.grad_log_D(), k)
-            measure("eq-iwgan-neighbour-b", b_gradient, by_hand)
-            measure("eq-iwgan-neighbour-b", w.gradient_b(k), by_hand)
-            measure("eq-iwgan-neighbour-b", w.neighbour_b(k), bound(w.p_z, d, k))
+            assert measure("eq-iwgan-neighbour-b", b_gradient, by_hand)
+            assert measure("eq-iwgan-neighbour-b", w.gradient_b(k), by_hand)
+            assert measure("eq-iwgan-neighbour-b", w.neighbour_b(k), bound(w.p_z, d, k))
         assert gap(w.eq7(3), a_gradient) > 1e-4
         assert gap(w.eq7(3), b_gradient) > 1e-6
 
@@ -445,12 +455,14 @@ def test_the_ceiling_of_neighbour_a(measure):
     for w in WORLDS:
         p, odds = w.proposal(), w.gan.phi0.exp()
         for k in (1, 2, 3):
-            measure("eq-iwgan-ceiling", bound(p, odds, k), (p * odds).sum().log(), relation="<=")
+            assert measure(
+                "eq-iwgan-ceiling", bound(p, odds, k), (p * odds).sum().log(), relation="<="
+            )
     for missed in (0.0, 0.4):
         p_data = [missed, (1 - missed) / 3, 2 * (1 - missed) / 3]
         world = GANWorld.from_tables(p_data, [0.0, 0.5, 0.5])
         mean = (world.p_g() * world.phi0.exp())[1:].sum()
-        measure("eq-iwgan-ceiling", mean.log(), math.log(1 - missed))
+        assert measure("eq-iwgan-ceiling", mean.log(), math.log(1 - missed))
 
 
 # ---- the bound is about a number without theta -------------------------------------------------
@@ -466,7 +478,9 @@ def test_the_exact_gradient_dies_like_one_over_k(measure):
             return k * gradient(lambda t: w.bound_by_counts(k, t), at)
 
         limit = -0.5 * gradient(lambda t, q=target: (q**2 / t.softmax(0)).sum() - 1, at)
-        measure("eq-iwgan-vanish", 2 * exact(64) - exact(32), limit, 0.01 * float(limit.norm()))
+        assert measure(
+            "eq-iwgan-vanish", 2 * exact(64) - exact(32), limit, 0.01 * float(limit.norm())
+        )
         assert exact(64).norm() / 64 < 0.1 * exact(1).norm()
 
 
@@ -498,15 +512,19 @@ def test_squared_shares_give_the_exact_gradient(measure):
         path = jacobian(log_w_of_draw, t0)
         shares = log_w(t0)
         left = pairs(law, shares, 1, score)
-        measure("eq-iwgan-score", left, pairs(law, shares, 1, path) - pairs(law, shares, 2, path))
-        measure("eq-iwgan-squared", world.bound_gradient(2), pairs(law, shares, 2, path))
-        measure("eq-iwgan-squared", world.squared_weight_gradient(2), world.bound_gradient(2))
+        assert measure(
+            "eq-iwgan-score", left, pairs(law, shares, 1, path) - pairs(law, shares, 2, path)
+        )
+        assert measure("eq-iwgan-squared", world.bound_gradient(2), pairs(law, shares, 2, path))
+        assert measure(
+            "eq-iwgan-squared", world.squared_weight_gradient(2), world.bound_gradient(2)
+        )
         logit = jacobian(lambda t, x=x, world=world: world.a(x(t)), t0)
         without_density = pairs(law, world.a(x(t0)), 2, logit)
         if world is RIPPLED:
             assert gap(without_density, world.bound_gradient(2)) > 1e-3
         else:
-            measure("eq-iwgan-squared", without_density, world.bound_gradient(2))
+            assert measure("eq-iwgan-squared", without_density, world.bound_gradient(2))
         assert gap(pairs(law, shares, 1, path), world.bound_gradient(2)) > 1e-3
 
 
@@ -520,7 +538,7 @@ def test_a_softmax_over_the_batch_is_another_k(measure):
         over_batch = mean_over_groups(
             w.p_z, 4, lambda batch, a=a, f=f: a[batch].softmax(0) @ f[batch] / 2
         )
-        measure("eq-iwgan-batch", over_batch, w.eq7(4) / 2)
+        assert measure("eq-iwgan-batch", over_batch, w.eq7(4) / 2)
         assert gap(over_batch, w.eq7(2)) > 1e-4
 
 
@@ -530,17 +548,17 @@ def test_classes_in_a_group(measure):
     for seed in SEEDS:
         w = ConditionalImportanceWorld.random(seed)
         for c in (0, 1):
-            measure("eq-iwgan-shift", (w.a[c] + shift[c]).softmax(0), w.a[c].softmax(0))
-        measure("eq-iwgan-shift", w.class_law(2, mixed=False), w.p_c)
+            assert measure("eq-iwgan-shift", (w.a[c] + shift[c]).softmax(0), w.a[c].softmax(0))
+        assert measure("eq-iwgan-shift", w.class_law(2, mixed=False), w.p_c)
         assert gap(w.shifted(shift).class_law(2, mixed=True), w.class_law(2, mixed=True)) > 1e-3
         z = (w.p_g_given_c * w.a.exp()).sum(1)
         within, across = (w.p_c * z.log()).sum(), (w.p_c * z).sum().log()
-        measure("eq-iwgan-mixing", within, across, relation="<=")
-        measure("eq-iwgan-mixing", w.bound_within(3), within, relation="<=")
-        measure("eq-iwgan-mixing", w.bound_mixed(3), across, relation="<=")
+        assert measure("eq-iwgan-mixing", within, across, relation="<=")
+        assert measure("eq-iwgan-mixing", w.bound_within(3), within, relation="<=")
+        assert measure("eq-iwgan-mixing", w.bound_mixed(3), across, relation="<=")
         joint, odds = (w.p_c[:, None] * w.p_g_given_c).flatten(), w.a.exp().flatten()
         law = {k: counted_for_large_k(joint, odds, k).reshape(2, 3).sum(1) for k in (2, 32, 64)}
         assert gap(law[2], w.class_law(2, mixed=True)) < 1e-9
         tilted = w.p_c * z / (w.p_c * z).sum()
-        measure("eq-iwgan-mixing", 2 * law[64] - law[32], tilted, tolerance=1e-2)
-        measure("eq-iwgan-mixing", w.tilted_class_law(), tilted)
+        assert measure("eq-iwgan-mixing", 2 * law[64] - law[32], tilted, tolerance=1e-2)
+        assert measure("eq-iwgan-mixing", w.tilted_class_law(), tilted)

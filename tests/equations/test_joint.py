@@ -66,9 +66,9 @@ def test_the_kl_of_pairs_splits_in_two_ways(w, measure):
     by_code = sum(
         p[:, z].sum() * kl(p[:, z] / p[:, z].sum(), q[:, z] / q[:, z].sum()) for z in range(n_z)
     )
-    measure("eq-joint-chain", kl(p, q), images + by_image)
-    measure("eq-joint-chain", kl(p, q), codes + by_code)
-    measure("eq-joint-chain", kl(p, q), images + by_code, 1e-4, "!=")
+    assert measure("eq-joint-chain", kl(p, q), images + by_image)
+    assert measure("eq-joint-chain", kl(p, q), codes + by_code)
+    assert measure("eq-joint-chain", kl(p, q), images + by_code, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-joint-jsd-chain")
@@ -81,9 +81,9 @@ def test_the_jsd_of_pairs_splits_in_two_ways(w, measure):
     given_z = sum(
         laws[:, :, z].sum() * mutual(laws[:, :, z] / laws[:, :, z].sum()) for z in range(n_z)
     )
-    measure("eq-joint-jsd-chain", whole, w.jsd_of_images() + given_x)
-    measure("eq-joint-jsd-chain", whole, w.jsd_of_codes() + given_z)
-    measure("eq-joint-jsd-chain", w.jsd_of_images(), whole, relation="<=")
+    assert measure("eq-joint-jsd-chain", whole, w.jsd_of_images() + given_x)
+    assert measure("eq-joint-jsd-chain", whole, w.jsd_of_codes() + given_z)
+    assert measure("eq-joint-jsd-chain", w.jsd_of_images(), whole, relation="<=")
 
 
 def function_pairs(seed: int, noise: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,10 +107,10 @@ def test_equal_pairs_lead_back_to_the_image(seed, measure):
     led_back = sum(
         p_data[x] * posterior[x, z] for x in range(5) for z in range(7) if int(G[z]) == x
     )
-    measure("eq-joint-inverse", led_back, 1.0)
+    assert measure("eq-joint-inverse", led_back, 1.0)
     # The same marginals without the pairs.
     strangers = sum(p_data[x] * q.sum(0)[z] for x in range(5) for z in range(7) if int(G[z]) == x)
-    measure("eq-joint-inverse", strangers, 1.0, 1e-2, "!=")
+    assert measure("eq-joint-inverse", strangers, 1.0, 1e-2, "!=")
 
 
 @pytest.mark.equation("eq-joint-error")
@@ -122,8 +122,8 @@ def test_the_probability_of_not_being_led_back_is_at_most_the_total_variation(se
     tv = (p - q).abs().sum() / 2
     m = (p + q) / 2
     at_zero = torch.where(q > 0, q * (q / m).clamp(min=1e-300).log(), 0.0).sum()
-    measure("eq-joint-error", astray, tv, 1e-12, "<=")
-    measure("eq-joint-error", tv, (kl(p, m) + at_zero).sqrt(), relation="<=")
+    assert measure("eq-joint-error", astray, tv, 1e-12, "<=")
+    assert measure("eq-joint-error", tv, (kl(p, m) + at_zero).sqrt(), relation="<=")
 
 
 @pytest.mark.equation("eq-joint-ignored")
@@ -131,9 +131,9 @@ def test_the_probability_of_not_being_led_back_is_at_most_the_total_variation(se
 def test_a_noisy_generator_may_ignore_the_code(w, measure):
     n_x, n_z = w.phi0.shape
     deaf = replace(w, theta0=torch.cat([w.p_data.log().repeat(n_z), w.p_z.log().repeat(n_x)]))
-    measure("eq-joint-ignored", deaf.generated(), deaf.inferred())
-    measure("eq-joint-ignored", deaf.generated(), w.p_data[:, None] * w.p_z)
-    measure("eq-joint-ignored", mutual(deaf.inferred()), 0.0)
+    assert measure("eq-joint-ignored", deaf.generated(), deaf.inferred())
+    assert measure("eq-joint-ignored", deaf.generated(), w.p_data[:, None] * w.p_z)
+    assert measure("eq-joint-ignored", mutual(deaf.inferred()), 0.0)
 
 
 # ---- the theorem ---------------------------------------------------------------------------------
@@ -164,19 +164,19 @@ def elsewhere(psi: Tensor) -> Tensor:
 def test_the_theorem_for_any_domains_and_scores(w, measure):
     for psi in (w.theta0, elsewhere(w.theta0)):
         loss, to_target, jsd, shift, evidence = by_loops(w, psi)
-        measure("eq-joint-star", loss, to_target - jsd - shift - evidence)
-        measure("eq-joint-star", loss, w.loss(psi))
+        assert measure("eq-joint-star", loss, to_target - jsd - shift - evidence)
+        assert measure("eq-joint-star", loss, w.loss(psi))
 
     def claimed(psi: Tensor) -> Tensor:
         _, to_target, jsd, _, _ = by_loops(w, psi)
         return to_target - jsd
 
     at = w.theta0
-    measure("eq-joint-gradient", gradient(w.loss, at), gradient(claimed, at))
+    assert measure("eq-joint-gradient", gradient(w.loss, at), gradient(claimed, at))
     without = gradient(lambda t: by_loops(w, t)[1], at)
-    measure("eq-joint-gradient", gradient(w.loss, at), without, 1e-4, "!=")
+    assert measure("eq-joint-gradient", gradient(w.loss, at), without, 1e-4, "!=")
     at = elsewhere(at)
-    measure("eq-joint-gradient", gradient(w.loss, at), gradient(claimed, at), 1e-4, "!=")
+    assert measure("eq-joint-gradient", gradient(w.loss, at), gradient(claimed, at), 1e-4, "!=")
 
 
 # ---- ALI -----------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_the_discriminator_of_pairs(w, measure):
     p, q = w.inferred(), w.generated()
     formula = ((p * softplus(-w.phi0)).sum() + (q * softplus(w.phi0)).sum()) / 2
     value, grad = ali_loss(w, "discriminator")
-    measure(label, value, formula)
+    assert measure(label, value, formula)
     m, posterior = (p + q) / 2, p / (p + q)
 
     def divergence(phi: Tensor) -> Tensor:
@@ -213,8 +213,8 @@ def test_the_discriminator_of_pairs(w, measure):
         of_pair = posterior * (posterior / d).log()
         return (m * (of_pair + (1 - posterior) * ((1 - posterior) / (1 - d)).log())).sum()
 
-    measure(label, formula, divergence(w.phi0) + log(2) - js(p, q))
-    measure(label, grad, gradient(divergence, w.phi0.flatten()))
+    assert measure(label, formula, divergence(w.phi0) + log(2) - js(p, q))
+    assert measure(label, grad, gradient(divergence, w.phi0.flatten()))
 
 
 @pytest.mark.equation("eq-joint-ali-joint")
@@ -222,7 +222,7 @@ def test_the_discriminator_of_pairs(w, measure):
 def test_the_joint_phase(w, measure):
     value, grad = ali_loss(w, "joint")
     formula = (w.inferred() * softplus(w.phi0)).sum() + (w.generated() * softplus(-w.phi0)).sum()
-    measure("eq-joint-ali-joint", value, formula / 2)
+    assert measure("eq-joint-ali-joint", value, formula / 2)
     m = (w.inferred() + w.generated()) / 2
     d = w.phi0.sigmoid()
     of_generated, of_inferred = d * m / (d * m).sum(), (1 - d) * m / ((1 - d) * m).sum()
@@ -231,7 +231,7 @@ def test_the_joint_phase(w, measure):
         p, q = w.inferred(theta), w.generated(theta)
         return kl(q, of_generated) / 2 + kl(p, of_inferred) / 2 - js(p, q)
 
-    measure("eq-joint-ali-joint", grad, gradient(claimed, w.theta0))
+    assert measure("eq-joint-ali-joint", grad, gradient(claimed, w.theta0))
 
 
 @pytest.mark.equation("eq-joint-ali-optimal")
@@ -249,9 +249,9 @@ def test_at_the_optimal_discriminator_each_network_has_its_own_divergence(w, mea
         return kl((p + q) / 2, q)
 
     label = "eq-joint-ali-optimal"
-    measure(label, grad[:half], gradient(to_inferred, w.theta0)[:half])
-    measure(label, grad[half:], gradient(to_generated, w.theta0)[half:])
-    measure(label, grad[half:], gradient(to_inferred, w.theta0)[half:], 1e-4, "!=")
+    assert measure(label, grad[:half], gradient(to_inferred, w.theta0)[:half])
+    assert measure(label, grad[half:], gradient(to_generated, w.theta0)[half:])
+    assert measure(label, grad[half:], gradient(to_inferred, w.theta0)[half:], 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-joint-ali-curl")
@@ -274,8 +274,8 @@ def test_no_common_objective(w, measure):
         return ((p + q) / 2 * (q / p).log()).sum()
 
     mixed = torch.autograd.functional.hessian(mean_log_ratio, w.theta0)[:half, half:]
-    measure("eq-joint-ali-curl", cross, mixed, 1e-8)
-    measure("eq-joint-ali-curl", cross, 0.0 * cross, 1e-4, "!=")
+    assert measure("eq-joint-ali-curl", cross, mixed, 1e-8)
+    assert measure("eq-joint-ali-curl", cross, 0.0 * cross, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-joint-ali-value")
@@ -287,9 +287,9 @@ def test_the_value_of_the_game(w, measure):
         return (p * d.log()).sum() + (q * (1 - d).log()).sum()
 
     best = p / (p + q)
-    measure("eq-joint-ali-value", value(best), 2 * js(p, q) - log(4))
-    measure("eq-joint-ali-value", gradient(value, best), 0.0 * best)
-    measure("eq-joint-ali-value", value(0.9 * best), value(best), relation="<=")
+    assert measure("eq-joint-ali-value", value(best), 2 * js(p, q) - log(4))
+    assert measure("eq-joint-ali-value", gradient(value, best), 0.0 * best)
+    assert measure("eq-joint-ali-value", value(0.9 * best), value(best), relation="<=")
 
 
 # ---- VAE/GAN -------------------------------------------------------------------------------------
@@ -339,9 +339,9 @@ def test_the_encoder_infers_the_code_from_features(w, measure):
         return (w.p_data * (to_posterior - evidence.log())).sum()
 
     value, grad = vaegan_loss(w, "encoder")
-    measure(label, value, formula(w.eta0))
-    measure(label, value, claimed(w.eta0))
-    measure(label, grad, gradient(claimed, w.eta0))
+    assert measure(label, value, formula(w.eta0))
+    assert measure(label, value, claimed(w.eta0))
+    assert measure(label, grad, gradient(claimed, w.eta0))
 
 
 @pytest.mark.equation("eq-joint-vaegan-decoder")
@@ -379,8 +379,8 @@ def test_the_decoder_reduces_kl_minus_jsd_minus_the_information_about_the_source
         return total - jsd - of_source
 
     value, grad = vaegan_loss(w, "decoder")
-    measure(label, value, formula(w.theta0))
-    measure(label, grad, gradient(claimed, w.theta0))
+    assert measure(label, value, formula(w.theta0))
+    assert measure(label, grad, gradient(claimed, w.theta0))
 
 
 @pytest.mark.equation("eq-joint-vaegan-discriminator", "eq-joint-vaegan-best")
@@ -403,11 +403,11 @@ def test_the_discriminator_of_three_sources(w, measure):
     entropy = -(mixed * (best * best.log() + (1 - best) * (1 - best).log())).sum()
     a = w.features @ w.head
     value, grad = vaegan_loss(w, "discriminator")
-    measure("eq-joint-vaegan-discriminator", value, formula(a))
-    measure("eq-joint-vaegan-discriminator", value, divergence(a) + entropy)
+    assert measure("eq-joint-vaegan-discriminator", value, formula(a))
+    assert measure("eq-joint-vaegan-discriminator", value, divergence(a) + entropy)
     of_rows = gradient(lambda rows: divergence(rows @ w.head), w.features)
-    measure("eq-joint-vaegan-discriminator", grad, of_rows)
-    measure("eq-joint-vaegan-best", gradient(formula, best.logit()), 0.0 * best)
+    assert measure("eq-joint-vaegan-discriminator", grad, of_rows)
+    assert measure("eq-joint-vaegan-best", gradient(formula, best.logit()), 0.0 * best)
 
 
 @pytest.mark.equation("eq-joint-vaegan-unit")
@@ -422,10 +422,10 @@ def test_the_unit_of_the_features_is_part_of_the_similarity(w, measure):
         scaled = replace(w, features=c * w.features, head=w.head / c)
         apart = (w.features[:, None] - w.features[G][None]).square().sum(-1)
         target = w.p_z * (-(c**2) / 2 * apart).exp()
-        measure("eq-joint-vaegan-unit", scaled.a, w.a)
+        assert measure("eq-joint-vaegan-unit", scaled.a, w.a)
         found = scaled.feature_posterior
-        measure("eq-joint-vaegan-unit", found, target / target.sum(1, keepdim=True))
-    measure("eq-joint-vaegan-unit", found, w.feature_posterior, 1e-4, "!=")
+        assert measure("eq-joint-vaegan-unit", found, target / target.sum(1, keepdim=True))
+    assert measure("eq-joint-vaegan-unit", found, w.feature_posterior, 1e-4, "!=")
 
 
 # ---- the dictionary ------------------------------------------------------------------------------
@@ -436,19 +436,19 @@ def test_the_unit_of_the_features_is_part_of_the_similarity(w, measure):
 def test_wake_and_sleep_are_the_two_directions(w, measure):
     p, q = w.q_xz(), w.p_xz()
     entropy = -(w.p_data * w.p_data.log()).sum()
-    measure("eq-joint-swap-kl", w.vae_loss(), kl(p, q) + entropy)
+    assert measure("eq-joint-swap-kl", w.vae_loss(), kl(p, q) + entropy)
     for theta, eta in ((w.theta0, w.eta0), (w.other_theta(), w.other_eta())):
         sleep = gradient(lambda e, t=theta: -(w.p_xz(t) * w.q_z_given_x(e).log()).sum(), eta)
-        measure(
+        assert measure(
             "eq-joint-swap-kl", sleep, gradient(lambda e, t=theta: kl(w.p_xz(t), w.q_xz(e)), eta)
         )
         pairs = w.p_xz(theta)
         prior, decoder = w.p_z_given_y[0].log(), theta.log_softmax(-1).T
         known = (pairs * (prior + decoder - w.q_z_given_x(eta).log())).sum()
         unknown = (pairs.sum(1) * w.p_data.log()).sum()
-        measure("eq-joint-needs", kl(pairs, w.q_xz(eta)), known - unknown)
+        assert measure("eq-joint-needs", kl(pairs, w.q_xz(eta)), known - unknown)
         moves = gradient(lambda t: (w.p_xz(t).sum(1) * w.p_data.log()).sum(), theta)
-        measure("eq-joint-needs", moves, 0.0 * moves, 1e-4, "!=")
+        assert measure("eq-joint-needs", moves, 0.0 * moves, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-joint-swap-code")
@@ -461,8 +461,8 @@ def test_the_aae_is_the_infogan_of_the_exchanged_world(w, measure):
         for x in range(n_x)
         for z in range(n_z)
     )
-    measure("eq-joint-swap-code", loss, w.as_code_world().infogan_loss())
-    measure("eq-joint-swap-code", loss, w.loss())
+    assert measure("eq-joint-swap-code", loss, w.as_code_world().infogan_loss())
+    assert measure("eq-joint-swap-code", loss, w.loss())
 
 
 @pytest.mark.equation("eq-joint-swap-ali")
@@ -471,7 +471,7 @@ def test_ali_is_its_own_mirror_image(w, measure):
     generator, encoder = w.split()
     networks = torch.cat([encoder.flatten(), generator.flatten()])
     mirrored = PairWorld(w.p_z, w.p_data, networks, -w.phi0.T)
-    measure("eq-joint-swap-ali", ali_loss(w, "joint")[0], ali_loss(mirrored, "joint")[0])
+    assert measure("eq-joint-swap-ali", ali_loss(w, "joint")[0], ali_loss(mirrored, "joint")[0])
     d = w.phi0.sigmoid()
     left = -((w.inferred() * (1 - d).log()).sum() + (w.generated() * d.log()).sum()) / 2
-    measure("eq-joint-swap-ali", left, ali_loss(mirrored, "joint")[0])
+    assert measure("eq-joint-swap-ali", left, ali_loss(mirrored, "joint")[0])

@@ -53,26 +53,26 @@ def test_jsd_is_mutual_information_and_at_most_the_entropy_of_y(measure):
         information = log_sum(p_xy, (p_xy / (p_x * p_y[:, None])).log())
         conditional_entropy = -log_sum(p_xy, (p_xy / p_x).log())
         entropy_y = -log_sum(p_y, p_y.log())
-        measure("eq-lemma1-information", w.jsd_term(), information)
-        measure("eq-lemma1-information", w.jsd_term(), entropy_y - conditional_entropy)
-        measure("eq-lemma1-information", w.jsd_term(), entropy_y, relation="<=")
-        measure("eq-lemma1-information", entropy_y, math.log(2), relation="<=")
+        assert measure("eq-lemma1-information", w.jsd_term(), information)
+        assert measure("eq-lemma1-information", w.jsd_term(), entropy_y - conditional_entropy)
+        assert measure("eq-lemma1-information", w.jsd_term(), entropy_y, relation="<=")
+        assert measure("eq-lemma1-information", entropy_y, math.log(2), relation="<=")
     # Equality needs domains that have nothing in common.
     apart = GANWorld.from_tables([0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], D=[0.5] * 4)
-    measure("eq-lemma1-information", apart.jsd_term(), math.log(2))
+    assert measure("eq-lemma1-information", apart.jsd_term(), math.log(2))
 
 
 @pytest.mark.equation("eq-lemma1-classic")
 def test_both_objectives_are_half_the_classic_ones(measure):
     for w in UNIFORM:
         d = w.D
-        measure(
+        assert measure(
             "eq-lemma1-classic",
             w.discriminator_objective(),
             0.5 * log_sum(w.p_data, d.log()) + 0.5 * log_sum(w.p_g(), (1 - d).log()),
         )
         theta = w.other_theta()
-        measure(
+        assert measure(
             "eq-lemma1-classic",
             -w.generator_objective(theta),
             -0.5 * log_sum(w.p_g(theta), d.log()) - 0.5 * log_sum(w.p_data, (1 - d).log()),
@@ -87,11 +87,15 @@ def test_discriminator_step_is_a_kl_to_the_true_posterior(measure):
         entropy_y = -log_sum(w.p_y, w.p_y.log())
         jsd = log_sum(p_xy, (p_xy / (p_x * w.p_y[:, None])).log())
         expected_kl = log_sum(p_xy, (true_posterior / q_by_hand(w)).log())
-        measure("eq-lemma1-phi-kl", -w.discriminator_objective(), entropy_y - jsd + expected_kl)
+        assert measure(
+            "eq-lemma1-phi-kl", -w.discriminator_objective(), entropy_y - jsd + expected_kl
+        )
 
         best = w.with_optimal_discriminator()
-        measure("eq-lemma1-optimal", best.D, w.p_y[1] * w.p_data / p_x)
-        measure("eq-lemma1-optimal", gradient(best.discriminator_objective, best.phi0), 0 * p_x)
+        assert measure("eq-lemma1-optimal", best.D, w.p_y[1] * w.p_data / p_x)
+        assert measure(
+            "eq-lemma1-optimal", gradient(best.discriminator_objective, best.phi0), 0 * p_x
+        )
         assert best.discriminator_objective() > w.discriminator_objective()
 
 
@@ -107,8 +111,8 @@ def test_global_identity_at_any_parameter(measure):
             evidence = (q_by_hand(w).flip(0) * p_0).sum(1)
             right = kl - jsd - kl_by_hand(p_x, p_0) - log_sum(w.p_y, evidence.log())
             loss = -log_sum(p_xy, q_by_hand(w).flip(0).log())
-            measure("eq-lemma1-star", loss, right)
-            measure("eq-lemma1-star", -w.generator_objective(theta), w.star(theta))
+            assert measure("eq-lemma1-star", loss, right)
+            assert measure("eq-lemma1-star", -w.generator_objective(theta), w.star(theta))
 
 
 @pytest.mark.equation("eq-lemma1-step1", "eq-lemma1-step2", "eq-lemma1-step3")
@@ -119,14 +123,14 @@ def test_each_step_of_the_derivation(measure):
         to_prior = torch.stack([kl_by_hand(given_y[y], p_0) for y in (0, 1)])
         misfit = -(given_y * q_by_hand(w).flip(0).log()).sum(1)
         log_evidence = (q_by_hand(w).flip(0) * p_0).sum(1).log()
-        measure("eq-lemma1-step1", w.kl_terms(theta), misfit + to_prior + log_evidence)
-        measure(
+        assert measure("eq-lemma1-step1", w.kl_terms(theta), misfit + to_prior + log_evidence)
+        assert measure(
             "eq-lemma1-step2",
             w.kl_term(theta),
             -w.generator_objective(theta) + log_sum(w.p_y, to_prior) + log_sum(w.p_y, log_evidence),
         )
         p_x = joint(w, theta).sum(0)
-        measure(
+        assert measure(
             "eq-lemma1-step3",
             log_sum(w.p_y, to_prior),
             w.jsd_term(theta) + kl_by_hand(p_x, p_0),
@@ -136,12 +140,12 @@ def test_each_step_of_the_derivation(measure):
 @pytest.mark.equation("eq-lemma1-step5", "eq-lemma1-gradient")
 def test_gradient_identity_at_theta_0_only(measure):
     for w in WORLDS:
-        measure("eq-lemma1-step5", gradient(w.prior_shift, w.theta0), 0 * w.theta0)
+        assert measure("eq-lemma1-step5", gradient(w.prior_shift, w.theta0), 0 * w.theta0)
         # The gradient of the loss by hand: dp_g/dtheta_x contracted with the score -log D.
         score = -w.p_y[0] * q_by_hand(w)[1].log()
         p_g = w.p_g()
         by_hand = p_g * (score - log_sum(p_g, score))
-        measure("eq-lemma1-gradient", by_hand, gradient(w.lemma1, w.theta0))
+        assert measure("eq-lemma1-gradient", by_hand, gradient(w.lemma1, w.theta0))
         away = w.other_theta()
         p_g = w.p_g(away)
         assert gap(p_g * (score - log_sum(p_g, score)), gradient(w.lemma1, away)) > 1e-4
@@ -158,7 +162,7 @@ def test_the_size_of_each_failure(measure):
         loss_away = gradient(lambda t, w=w: -w.generator_objective(t), away)
         p_0 = joint(w, w.theta0).sum(0)
         shift = gradient(lambda t, w=w, p_0=p_0: kl_by_hand(joint(w, t).sum(0), p_0), away)
-        measure("eq-lemma1-away", loss_away - gradient(w.lemma1, away), -shift)
+        assert measure("eq-lemma1-away", loss_away - gradient(w.lemma1, away), -shift)
         assert shift.abs().max() > 1e-4
 
         def moving(t: Tensor, w: GANWorld = w) -> Tensor:
@@ -170,7 +174,7 @@ def test_the_size_of_each_failure(measure):
 
         loss_0 = gradient(lambda t, w=w: -w.generator_objective(t), w.theta0)
         error = loss_0 - gradient(moving, w.theta0)
-        measure("eq-lemma1-unfrozen", error, -gradient(evidence, w.theta0))
+        assert measure("eq-lemma1-unfrozen", error, -gradient(evidence, w.theta0))
         assert error.abs().max() > 1e-4
 
 
@@ -187,7 +191,7 @@ def test_a_moving_support_has_a_kink(measure):
     for shift in (-1.0, -0.25, 0.25, 0.5, 1.0):
         p, p_0 = mixture(1.0 + shift), mixture(1.0)
         kl = (p * (p / p_0).log()).sum() / n
-        measure("eq-lemma1-kink", kl, 0.5 * abs(shift) * math.log(11))
+        assert measure("eq-lemma1-kink", kl, 0.5 * abs(shift) * math.log(11))
 
 
 @pytest.mark.equation("eq-lemma1-forces", "eq-lemma1-tilted")
@@ -196,20 +200,20 @@ def test_pull_and_brake(measure):
         target, p_g, p_0 = target_by_hand(w)[0], w.p_g(), joint(w, w.theta0).sum(0)
         z_0 = (w.D * p_0).sum()
         pull, brake = 0.5 * (target / p_g).log(), 0.5 * (p_g / p_0).log()
-        measure("eq-lemma1-forces", pull + brake, 0.5 * w.D.log() - 0.5 * z_0.log())
+        assert measure("eq-lemma1-forces", pull + brake, 0.5 * w.D.log() - 0.5 * z_0.log())
         tilted = w.D * (p_g + w.p_data)
-        measure("eq-lemma1-tilted", w.q_r_x_given_y[0], tilted / tilted.sum())
+        assert measure("eq-lemma1-tilted", w.q_r_x_given_y[0], tilted / tilted.sum())
         # What pointwise amounts do to the logits of a softmax is the lemma's gradient.
         step = p_g * (pull + brake - log_sum(p_g, pull + brake))
-        measure("eq-lemma1-forces", step, -gradient(w.lemma1, w.theta0))
+        assert measure("eq-lemma1-forces", step, -gradient(w.lemma1, w.theta0))
 
 
 @pytest.mark.equation("eq-lemma1-bayes-target", "eq-lemma1-bayes-step", "eq-lemma1-one-divergence")
 def test_the_optimal_discriminator(measure):
     for w in (world.with_optimal_discriminator() for world in WORLDS):
-        measure("eq-lemma1-bayes-target", w.q_r_x_given_y[0], w.p_data)
-        measure("eq-lemma1-bayes-target", w.q_r_x_given_y[1], w.p_g())
-        measure("eq-lemma1-bayes-target", w.Z, w.p_y.flip(0))
+        assert measure("eq-lemma1-bayes-target", w.q_r_x_given_y[0], w.p_data)
+        assert measure("eq-lemma1-bayes-target", w.q_r_x_given_y[1], w.p_g())
+        assert measure("eq-lemma1-bayes-target", w.Z, w.p_y.flip(0))
     for w in (world.with_optimal_discriminator() for world in UNIFORM):
 
         def by_hand(t: Tensor, w: GANWorld = w) -> Tensor:
@@ -219,10 +223,10 @@ def test_the_optimal_discriminator(measure):
             return kl_by_hand(p_g, w.p_data) - 2 * jsd
 
         loss = gradient(lambda t, w=w: -w.generator_objective(t), w.theta0)
-        measure("eq-lemma1-bayes-step", loss, 0.5 * gradient(by_hand, w.theta0))
+        assert measure("eq-lemma1-bayes-step", loss, 0.5 * gradient(by_hand, w.theta0))
         away = w.other_theta()
         m = (w.p_g(away) + w.p_data) / 2
-        measure("eq-lemma1-one-divergence", by_hand(away), 2 * kl_by_hand(m, w.p_data))
+        assert measure("eq-lemma1-one-divergence", by_hand(away), 2 * kl_by_hand(m, w.p_data))
         assert by_hand(away) > 0
 
 
@@ -234,7 +238,9 @@ def test_when_the_jsd_is_bounded_by_the_kl_term(measure):
         difference = w.kl_term() - w.jsd_term()
         if log_sum(w.p_data, w.D) >= log_sum(w.p_g(), w.D):
             holds += 1
-            measure("eq-lemma1-bound", w.jsd_term(), w.kl_term(), tolerance=0.0, relation="<=")
+            assert measure(
+                "eq-lemma1-bound", w.jsd_term(), w.kl_term(), tolerance=0.0, relation="<="
+            )
         else:
             fails += int(difference < 0)
     assert holds > 50
@@ -252,9 +258,9 @@ def test_the_price_of_a_missing_mode(measure):
         p_g = torch.cat([torch.zeros(1, dtype=torch.float64), rest])
         w = GANWorld.from_tables(p_data, p_g)
         m = (p_g + p_data) / 2
-        measure("eq-lemma1-missing-kl", w.kl_g_data(), -math.log(1 - alpha))
+        assert measure("eq-lemma1-missing-kl", w.kl_g_data(), -math.log(1 - alpha))
         assert w.kl_data_g() == math.inf
-        measure(
+        assert measure(
             "eq-lemma1-missing",
             2 * kl_by_hand(m, p_data),
             -alpha * math.log(2) + (2 - alpha) * math.log((2 - alpha) / (2 * (1 - alpha))),
@@ -266,7 +272,7 @@ def test_no_signal_where_the_generator_has_no_mass(measure):
     for w in WORLDS:
         p_g, log_d = w.p_g(), w.D.log()
         by_hand = p_g * (-log_d + log_sum(p_g, log_d))
-        measure("eq-lemma1-signal", gradient(w.non_saturating_loss, w.theta0), by_hand)
+        assert measure("eq-lemma1-signal", gradient(w.non_saturating_loss, w.theta0), by_hand)
     faint = UNIFORM[0].theta0.clone()
     faint[0] = -40.0
     w = UNIFORM[0].with_theta0(faint).with_discriminator(UNIFORM[0].D)
@@ -283,4 +289,4 @@ def test_slopes_of_the_two_generator_losses(measure):
     ):
         central = (f(a + h) - f(a - h)) / (2 * h)
         assert (central - slope).abs().max() < 1e-6
-        measure("eq-lemma1-slopes", gradient(lambda a, f=f: f(a).sum(), a), slope)
+        assert measure("eq-lemma1-slopes", gradient(lambda a, f=f: f(a).sum(), a), slope)

@@ -139,11 +139,11 @@ def test_log_evidence_is_the_elbo_and_a_kl_to_the_posterior(measure):
         kl = torch.stack(
             [kl_by_hand(a, b) for a, b in zip(q, p_xz / p_xz.sum(1, keepdim=True), strict=True)]
         )
-        measure("eq-lemma2-gap", log_evidence, bound + kl)
-        measure("eq-lemma2-gap", bound, log_evidence, relation="<=")
+        assert measure("eq-lemma2-gap", log_evidence, bound + kl)
+        assert measure("eq-lemma2-gap", bound, log_evidence, relation="<=")
         to_prior = torch.stack([kl_by_hand(a, w.p_z_given_y[0]) for a in q])
-        measure("eq-lemma2-elbo", bound, log_sum_rows(q, decoder(t).T.log()) - to_prior)
-        measure("eq-lemma2-elbo", w.elbo(t, e), bound)
+        assert measure("eq-lemma2-elbo", bound, log_sum_rows(q, decoder(t).T.log()) - to_prior)
+        assert measure("eq-lemma2-elbo", w.elbo(t, e), bound)
 
 
 @pytest.mark.equation("eq-lemma2-elbo", "eq-lemma2-joint-kl")
@@ -154,14 +154,14 @@ def test_the_trained_code_is_the_equation(measure):
         model.encoder, model.decoder = TableEncoder(e, w.p_z_given_y[0]), TableDecoder(t)
         batch = Batch(torch.arange(w.p_data.shape[0]), weight=w.p_data)
         value = model.loss("variational", batch).value
-        measure("eq-lemma2-elbo", value, vae_loss(w, t, e))
+        assert measure("eq-lemma2-elbo", value, vae_loss(w, t, e))
         entropy = -log_sum(w.p_data, w.p_data.log())
         kl = kl_by_hand(w.p_data[:, None] * encoder(e), joint(w, t))
-        measure("eq-lemma2-joint-kl", value, kl + entropy)
+        assert measure("eq-lemma2-joint-kl", value, kl + entropy)
         trained = [model.decoder.logits, model.encoder.logits]
         found = torch.cat([g.flatten() for g in torch.autograd.grad(value, trained)])
         by_hand = both_gradients(lambda t, e, w=w: vae_loss(w, t, e), t, e)
-        measure("eq-lemma2-joint-kl", found, by_hand)
+        assert measure("eq-lemma2-joint-kl", found, by_hand)
 
 
 @pytest.mark.equation("eq-lemma2-joint-kl", "eq-lemma2-covering")
@@ -173,8 +173,8 @@ def test_one_kl_between_joints_and_its_two_parts(measure):
         seeks = log_sum(
             w.p_data, torch.stack([kl_by_hand(a, b) for a, b in zip(q, posterior, strict=True)])
         )
-        measure("eq-lemma2-joint-kl", vae_loss(w, t, e), w.joint_kl(t, e) + entropy)
-        measure("eq-lemma2-covering", vae_loss(w, t, e), entropy + covers + seeks)
+        assert measure("eq-lemma2-joint-kl", vae_loss(w, t, e), w.joint_kl(t, e) + entropy)
+        assert measure("eq-lemma2-covering", vae_loss(w, t, e), entropy + covers + seeks)
         assert gap(seeks, w.posterior_gap(t, e)) < 1e-12
         # The other direction in z is another number.
         wrong = torch.stack([kl_by_hand(b, a) for a, b in zip(q, posterior, strict=True)])
@@ -187,9 +187,9 @@ def test_the_posterior_of_code_and_domain(measure):
         # The marginal of x, by summing the joint of (x, z, y).
         joint_1 = w.p_data[:, None] * w.p_z_given_y[1] * w.p_y[1]
         p_x = (joint(w, t) * w.p_y[0]).sum(1) + joint_1.sum(1)
-        measure("eq-lemma2-posterior", mixture(w, t), p_x)
+        assert measure("eq-lemma2-posterior", mixture(w, t), p_x)
         posterior = torch.stack([joint(w, t) * w.p_y[0], joint_1]) / p_x[:, None]
-        measure("eq-lemma2-posterior", w.p_zy_given_x(t), posterior)
+        assert measure("eq-lemma2-posterior", w.p_zy_given_x(t), posterior)
 
 
 @pytest.mark.equation("eq-lemma2-step1", "eq-lemma2-step2")
@@ -204,11 +204,11 @@ def test_the_first_two_steps_hold_for_any_judge(measure):
             pair = kl_by_hand(codes[:, x] * q_y[:, None], prior[:, 0] * w.p_y[:, None])
             apart = [kl_by_hand(codes[y, x], w.p_z_given_y[y]) for y in (0, 1)]
             chained = kl_by_hand(q_y, w.p_y) + q_y[0] * apart[0] + q_y[1] * apart[1]
-            measure("eq-lemma2-step1", pair, chained)
+            assert measure("eq-lemma2-step1", pair, chained)
             inside = q_y[0] * minus_elbo(w, t, e)[x] + q_y[1] * idle(w)[x] + kl_by_hand(q_y, w.p_y)
             weighted = weighted + origins(w)[s, x] * inside
-        measure("eq-lemma2-step2", line(1, w, t, e, judge), weighted)
-        measure("eq-lemma2-step2", w.line1(t, e, judge), weighted)
+        assert measure("eq-lemma2-step2", line(1, w, t, e, judge), weighted)
+        assert measure("eq-lemma2-step2", w.line1(t, e, judge), weighted)
 
 
 @pytest.mark.equation("eq-lemma2-provenance", "eq-lemma2-gradient")
@@ -217,18 +217,18 @@ def test_the_judge_who_is_told_leaves_a_share_of_the_vae(measure):
         constant = log_sum(p_g(w, w.theta0), idle(w))
         right = w.p_y[1] * (vae_loss(w, t, e) - w.p_y[0].log())
         right = right + w.p_y[0] * (constant - w.p_y[1].log())
-        measure("eq-lemma2-provenance", line(1, w, t, e, told(w)), right)
-        measure("eq-lemma2-provenance", w.line1(t, e, w.provenance), right)
+        assert measure("eq-lemma2-provenance", line(1, w, t, e, told(w)), right)
+        assert measure("eq-lemma2-provenance", w.line1(t, e, w.provenance), right)
         left = both_gradients(lambda t, e, w=w: line(1, w, t, e, told(w)), t, e)
         plain = both_gradients(lambda t, e, w=w: vae_loss(w, t, e), t, e)
-        measure("eq-lemma2-gradient", left, w.p_y[1] * plain)
+        assert measure("eq-lemma2-gradient", left, w.p_y[1] * plain)
         assert gap(left, plain) > 1e-4  # the factor is there
         unreversed = told(w).flip(1)
         wrong = both_gradients(lambda t, e, w=w, j=unreversed: line(1, w, t, e, j), t, e)
         assert gap(wrong, w.p_y[1] * plain) > 1e-4
     for w, t, e in POINTS[: len(UNIFORM)]:
         half = vae_loss(w, t, e) / 2 + math.log(2) + log_sum(p_g(w, w.theta0), idle(w)) / 2
-        measure("eq-lemma2-provenance", line(1, w, t, e, told(w)), half)
+        assert measure("eq-lemma2-provenance", line(1, w, t, e, told(w)), half)
 
 
 @pytest.mark.equation("eq-lemma2-dropped", "eq-lemma2-step6")
@@ -237,11 +237,15 @@ def test_line_2_has_one_more_term(measure):
         p_0 = mixture(w, w.theta0)
         dropped = log_sum(p_0, mixture(w, t).log())
         for judge in (told(w), looks(w.D), random_judge(w, seed=i)):
-            measure("eq-lemma2-dropped", line(2, w, t, e, judge), line(1, w, t, e, judge) + dropped)
-            measure("eq-lemma2-dropped", w.line2(t, e, judge), w.line1(t, e, judge) + dropped)
+            assert measure(
+                "eq-lemma2-dropped", line(2, w, t, e, judge), line(1, w, t, e, judge) + dropped
+            )
+            assert measure(
+                "eq-lemma2-dropped", w.line2(t, e, judge), w.line1(t, e, judge) + dropped
+            )
         assert gap(dropped, 0.0) > 1e-2  # so the printed "=" fails
         entropy = -log_sum(p_0, p_0.log())
-        measure("eq-lemma2-step6", dropped, -entropy - kl_by_hand(p_0, mixture(w, t)))
+        assert measure("eq-lemma2-step6", dropped, -entropy - kl_by_hand(p_0, mixture(w, t)))
 
 
 @pytest.mark.equation("eq-lemma2-line2-gradients", "eq-lemma2-away")
@@ -255,12 +259,12 @@ def test_gradients_of_the_two_lines(measure):
             return second - first
 
         in_eta = [gradient(lambda e, n=n, w=w, t=t: line(n, w, t, e, told(w)), e) for n in (1, 2)]
-        measure("eq-lemma2-line2-gradients", *in_eta)
-        measure("eq-lemma2-line2-gradients", apart(w.theta0), 0 * w.theta0)
-        measure("eq-lemma2-line2-gradients", apart(t), 0 * t, 1e-4, relation="!=")
+        assert measure("eq-lemma2-line2-gradients", *in_eta)
+        assert measure("eq-lemma2-line2-gradients", apart(w.theta0), 0 * w.theta0)
+        assert measure("eq-lemma2-line2-gradients", apart(t), 0 * t, 1e-4, relation="!=")
         p_0 = mixture(w, w.theta0)
         shift = gradient(lambda t, w=w, p_0=p_0: kl_by_hand(p_0, mixture(w, t)), t)
-        measure("eq-lemma2-away", apart(t), -shift)
+        assert measure("eq-lemma2-away", apart(t), -shift)
         # At theta_0 the weight must be the mixture, and so must the logarithm's argument.
         for weight, of in ((w.p_data, mixture), (p_0, p_g)):
             wrong = gradient(
@@ -282,7 +286,7 @@ def test_the_curvature_of_the_difference_is_the_fisher_information(measure):
         for x, p_0 in enumerate(mixture(w, w.theta0)):
             score = gradient(lambda t, w=w, x=x: mixture(w, t)[x].log(), w.theta0).flatten()
             fisher += p_0 * torch.outer(score, score)
-        measure("eq-lemma2-fisher", hessian, -fisher)
+        assert measure("eq-lemma2-fisher", hessian, -fisher)
 
 
 @pytest.mark.equation("eq-lemma2-wake")
@@ -295,7 +299,7 @@ def test_the_posteriors_kl_is_not_the_vaes_loss_in_theta(measure):
 
         vae = gradient(lambda t, w=w, e=e: vae_loss(w, t, e), t)
         likelihood = gradient(lambda t, w=w: log_sum(w.p_data, p_g(w, t).log()), t)
-        measure("eq-lemma2-wake", gradient(posterior_kl, t), vae + likelihood)
+        assert measure("eq-lemma2-wake", gradient(posterior_kl, t), vae + likelihood)
         assert likelihood.abs().max() > 1e-4
 
 
@@ -308,7 +312,7 @@ def test_line_2_wants_each_domain_to_be_mistaken(measure):
         fits_1 = torch.stack([kl_by_hand(q, w.p_z_given_y[1]) for q in w.q_z_given_x_1])
         right = w.p_y[1] * log_sum(w.p_data, fits - is_generated.log())
         right = right + w.p_y[0] * log_sum(p_g(w, w.theta0), fits_1 - (1 - is_generated).log())
-        measure("eq-lemma2-mistaken", line(2, w, t, e, told(w)), right)
+        assert measure("eq-lemma2-mistaken", line(2, w, t, e, told(w)), right)
 
 
 @pytest.mark.equation("eq-lemma2-weighted")
@@ -317,7 +321,7 @@ def test_a_discriminator_weighs_data_and_samples(measure):
         left = both_gradients(lambda t, e, w=w: line(1, w, t, e, looks(w.D)), t, e)
         weight = w.D * mixture(w, w.theta0)
         right = both_gradients(lambda t, e, w=w, v=weight: log_sum(v, minus_elbo(w, t, e)), t, e)
-        measure("eq-lemma2-weighted", left, right)
+        assert measure("eq-lemma2-weighted", left, right)
         plain = both_gradients(lambda t, e, w=w: vae_loss(w, t, e), t, e)
         assert gap(left, w.p_y[1] * plain) > 1e-4  # a D that is not optimal changes the gradient
 
@@ -328,16 +332,16 @@ def test_a_discriminator_weighs_data_and_samples(measure):
 def test_the_optimal_discriminator_gives_the_vaes_gradient(measure):
     for w, t, e in POINTS:
         D, p_0 = w.optimal_discriminator(), mixture(w, w.theta0)
-        measure("eq-lemma2-bayes-weights", p_0 * D, w.p_y[1] * w.p_data)
+        assert measure("eq-lemma2-bayes-weights", p_0 * D, w.p_y[1] * w.p_data)
         left = both_gradients(lambda t, e, w=w, D=D: line(1, w, t, e, looks(D)), t, e)
         plain = both_gradients(lambda t, e, w=w: vae_loss(w, t, e), t, e)
-        measure("eq-lemma2-bayes", left, w.p_y[1] * plain)
+        assert measure("eq-lemma2-bayes", left, w.p_y[1] * plain)
         p_y_x = torch.stack([1 - best_D(w), best_D(w)])
         uncertainty = -log_sum(p_0 * p_y_x, p_y_x.log())
         value = line(1, w, t, e, told(w)) - uncertainty
-        measure("eq-lemma2-bayes-value", line(1, w, t, e, looks(D)), value)
+        assert measure("eq-lemma2-bayes-value", line(1, w, t, e, looks(D)), value)
         samples = w.p_y[0] * log_sum(p_g(w, w.theta0), D)
-        measure("eq-lemma2-share", samples, w.p_y[1] * log_sum(w.p_data, 1 - D))
+        assert measure("eq-lemma2-share", samples, w.p_y[1] * log_sum(w.p_data, 1 - D))
 
 
 @pytest.mark.equation("eq-lemma2-tower")
@@ -351,13 +355,13 @@ def test_any_judge_who_makes_the_best_of_a_message(measure):
         posterior = everything[1] / everything.sum(0)  # p(s=1|x, t)
         h = torch.randn(n_x, generator=generator, dtype=torch.float64)
         left = (everything.sum(0) * posterior * h).sum()
-        measure("eq-lemma2-tower", left, w.p_y[1] * log_sum(w.p_data, h))
+        assert measure("eq-lemma2-tower", left, w.p_y[1] * log_sum(w.p_data, h))
         # The average verdict, put into line 1, gives the VAE's gradient.
         verdict = torch.einsum("st,tx->sx", says, posterior)
         judge = torch.stack([verdict, 1 - verdict], 1)
         found = both_gradients(lambda t, e, w=w, j=judge: line(1, w, t, e, j), t, e)
         plain = both_gradients(lambda t, e, w=w: vae_loss(w, t, e), t, e)
-        measure("eq-lemma2-tower", found, w.p_y[1] * plain)
+        assert measure("eq-lemma2-tower", found, w.p_y[1] * plain)
 
 
 @pytest.mark.equation("eq-lemma2-target")
@@ -369,7 +373,7 @@ def test_the_weighted_vae_aims_at_the_generators_target(measure):
         posterior = joint(w, t) / p_g(w, t)[:, None]
         parts = -log_sum(target, target.log()) + kl_by_hand(target, p_g(w, t))
         parts = parts + log_sum(target, log_sum_rows(encoder(e), (encoder(e) / posterior).log()))
-        measure("eq-lemma2-target", log_sum(p_0 * w.D, minus_elbo(w, t, e)), z_0 * parts)
+        assert measure("eq-lemma2-target", log_sum(p_0 * w.D, minus_elbo(w, t, e)), z_0 * parts)
 
 
 def trained_to_the_end(w: VAEWorld, D: Tensor) -> Tensor:
@@ -396,7 +400,7 @@ def test_a_constant_judge_halves_the_error_of_a_flexible_model(measure):
         w = VAEWorld.random(seed, n_x=5, n_z=1)
         before = p_g(w, w.theta0) - w.p_data
         after = trained_to_the_end(w, torch.full_like(w.p_data, 0.3)) - w.p_data
-        measure("eq-lemma2-halving", after, 0.5 * before, 1e-7)
+        assert measure("eq-lemma2-halving", after, 0.5 * before, 1e-7)
         # D* arrives at once; an uneven D has another goal.
         assert gap(trained_to_the_end(w, best_D(w)), w.p_data) < 1e-7
         assert gap(trained_to_the_end(w, w.D) - w.p_data, 0.5 * before) > 1e-4
@@ -413,7 +417,7 @@ def test_what_a_shared_encoder_adds(measure):
 
         separate, shared = (w.line1(t, e, w.provenance, shared=one) for one in (False, True))
         gain = shared - separate
-        measure("eq-lemma2-shared", gain, pull(encoder(e)) - pull(w.q_z_given_x_1))
+        assert measure("eq-lemma2-shared", gain, pull(encoder(e)) - pull(w.q_z_given_x_1))
         in_theta = gradient(lambda t, w=w, e=e: w.line1(t, e, w.provenance, shared=True), t)
         plain_theta = gradient(lambda t, w=w, e=e: vae_loss(w, t, e), t)
         assert gap(in_theta, w.p_y[1] * plain_theta) < 1e-10
@@ -437,7 +441,7 @@ def test_samples_that_move_add_a_score_term(measure):
             score = gradient(lambda t, w=w, x=x: p_g(w, t)[x].log(), w.theta0)
             reward = w.D[x] * minus_elbo(w, w.theta0, e)[x]
             extra += 0.5 * p_g(w, w.theta0)[x] * reward * score
-        measure("eq-lemma2-moving", moving, frozen + extra)
+        assert measure("eq-lemma2-moving", moving, frozen + extra)
         assert extra.abs().max() > 1e-4
 
 
@@ -450,7 +454,7 @@ def test_the_best_function_of_x_errs_where_the_domains_overlap(measure):
             wrong = [origins(w)[1 - verdict[x], x] for x in range(n_x)]
             errors.append(torch.stack(wrong).sum())
         overlap = torch.minimum(w.p_y[0] * p_g(w, w.theta0), w.p_y[1] * w.p_data).sum()
-        measure("eq-lemma2-overlap", torch.stack(errors).min(), overlap)
+        assert measure("eq-lemma2-overlap", torch.stack(errors).min(), overlap)
 
 
 @pytest.mark.equation("eq-lemma2-leak")
@@ -463,7 +467,7 @@ def test_little_mass_on_the_data_is_expensive(measure):
                 continue
             alpha, eps = w.p_data[inside].sum(), p_g(w, t)[inside].sum()
             least = alpha * (alpha / eps).log() + (1 - alpha) * ((1 - alpha) / (1 - eps)).log()
-            measure("eq-lemma2-leak", entropy + least, vae_loss(w, t, e), relation="<=")
+            assert measure("eq-lemma2-leak", entropy + least, vae_loss(w, t, e), relation="<=")
     # Equality: one code, and p_g proportional to the data on A and off A.
     for eps in (1e-2, 1e-5, 1e-9):
         p_data = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
@@ -471,7 +475,7 @@ def test_little_mass_on_the_data_is_expensive(measure):
         alpha = 0.4
         kl = kl_by_hand(p_data, spread)
         least = alpha * math.log(alpha / eps) + (1 - alpha) * math.log((1 - alpha) / (1 - eps))
-        measure("eq-lemma2-leak", kl, least)
+        assert measure("eq-lemma2-leak", kl, least)
 
 
 def test_disjoint_supports_make_both_halves_infinite():

@@ -75,8 +75,8 @@ def test_the_two_steps_of_a_vae_beside_wake_and_sleep(w: VAEWorld, measure):
         decoder = gradient(lambda a, e=e: minus_elbo(w, a, e), t)
         wake = gradient(lambda a, e=e: -mean(day(w, e), night(w, a).log()), t)
         printed = gradient(lambda a, e=e: -mean(day(w, e), rows(a).T.log()), t)
-        measure("eq-links-vae-theta", decoder, wake)
-        measure("eq-links-vae-theta", decoder, printed)
+        assert measure("eq-links-vae-theta", decoder, wake)
+        assert measure("eq-links-vae-theta", decoder, printed)
 
         encoder = gradient(lambda b, t=t: minus_elbo(w, t, b), e)
         forwards = gradient(lambda b, t=t: kl_by_hand(day(w, b), night(w, t)), e)
@@ -87,19 +87,19 @@ def test_the_two_steps_of_a_vae_beside_wake_and_sleep(w: VAEWorld, measure):
             return mean(law, torch.stack([kl_by_hand(*pair) for pair in pairs]))
 
         gap_on_data = gradient(lambda b, on=on: on(w.p_data, b, reverse=False), e)
-        measure("eq-links-vae-eta", encoder, forwards)
-        measure("eq-links-vae-eta", encoder, gap_on_data)
+        assert measure("eq-links-vae-eta", encoder, forwards)
+        assert measure("eq-links-vae-eta", encoder, gap_on_data)
         sleep = gradient(lambda b, t=t: -mean(night(w, t), rows(b).log()), e)
         backwards = gradient(lambda b, t=t: kl_by_hand(night(w, t), day(w, b)), e)
         gap_on_dreams = gradient(lambda b, on=on, d=dreams: on(d, b, reverse=True), e)
-        measure("eq-links-vae-eta", sleep, backwards)
-        measure("eq-links-vae-eta", sleep, gap_on_dreams)
+        assert measure("eq-links-vae-eta", sleep, backwards)
+        assert measure("eq-links-vae-eta", sleep, gap_on_dreams)
         for changed in (
             gradient(lambda b, on=on: on(w.p_data, b, reverse=True), e),  # the direction
             gradient(lambda b, on=on, d=dreams: on(d, b, reverse=False), e),  # the pictures
             sleep,  # both
         ):
-            measure("eq-links-vae-eta", encoder, changed, 1e-4, "!=")
+            assert measure("eq-links-vae-eta", encoder, changed, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-links-regularised")
@@ -110,16 +110,16 @@ def test_without_the_prior_the_best_encoder_is_one_code(w: VAEWorld, measure):
     some = torch.rand(300, log_p.shape[1], generator=g, dtype=torch.float64)
     some = torch.cat([some / some.sum(1, keepdim=True), torch.eye(log_p.shape[1]).double()])
     printed = some @ log_p.T  # (q, X)
-    measure("eq-links-regularised", printed.max(0).values, log_p.max(1).values)
+    assert measure("eq-links-regularised", printed.max(0).values, log_p.max(1).values)
 
     prior = w.p_z_given_y[0]
     to_prior = torch.where(some > 0, some * (some / prior).log(), 0.0).sum(1)
     p_g = night(w, w.theta0).sum(1)
     regularised = (printed - to_prior[:, None]).max(0).values
-    measure("eq-links-regularised", regularised, p_g.log(), relation="<=")
+    assert measure("eq-links-regularised", regularised, p_g.log(), relation="<=")
     best = posterior(night(w, w.theta0))
     reached = [mean(q, lp) - kl_by_hand(q, prior) for q, lp in zip(best, log_p, strict=True)]
-    measure("eq-links-regularised", torch.stack(reached), p_g.log())
+    assert measure("eq-links-regularised", torch.stack(reached), p_g.log())
 
 
 # ---- the GAN and sleep ---------------------------------------------------------------------------
@@ -164,8 +164,8 @@ def test_the_discriminators_objective_is_sleep(w: GANWorld, measure):
         for i, p in enumerate(pictures):
             kl = kl_by_hand(domains[:, i], judge(w.phi0)[:, i])
             found = found + p * (kl + entropy_by_hand(domains[:, i]))
-        measure("eq-links-discriminator", sleep(w, t, w.phi0), found)
-        measure("eq-links-discriminator", -w.discriminator_objective(theta=t), found)
+        assert measure("eq-links-discriminator", sleep(w, t, w.phi0), found)
+        assert measure("eq-links-discriminator", -w.discriminator_objective(theta=t), found)
 
 
 @pytest.mark.equation("eq-links-discriminator", "eq-links-three")
@@ -177,13 +177,13 @@ def test_the_packages_gan_descends_these_losses(w: GANWorld, measure):
     states = torch.arange(len(w.p_data))
     batch = Batch(states, weight=w.p_data)
     trained = gan.loss("discriminator", batch).value
-    measure("eq-links-discriminator", trained, sleep(w, w.theta0, w.phi0))
+    assert measure("eq-links-discriminator", trained, sleep(w, w.theta0, w.phi0))
     (found,) = torch.autograd.grad(
         gan.loss("generator", Batch(states, weight=w.p_data)).value,
         list(gan.generator.parameters()),
     )
     expected = gradient(lambda t: reversed_loss(w, t, w.phi0), w.theta0)
-    measure("eq-links-three", found.flatten(), expected)
+    assert measure("eq-links-three", found.flatten(), expected)
 
 
 @pytest.mark.equation("eq-links-first-slot", "eq-links-generator")
@@ -194,7 +194,7 @@ def test_the_generators_loss_is_the_divergence_of_sleep_in_the_other_slot(w: GAN
     for t in (w.theta0, away):
         shift = kl_by_hand(stage(w, t).sum(0), frozen)
         right = kl_to_reversed_judge(w, t) - jsd(w, t) - shift + entropy_by_hand(w.p_y)
-        measure("eq-links-first-slot", reversed_loss(w, t, w.phi0), right)
+        assert measure("eq-links-first-slot", reversed_loss(w, t, w.phi0), right)
 
     def lemma(t: Tensor) -> Tensor:
         return kl_to_reversed_judge(w, t) - jsd(w, t)
@@ -202,8 +202,8 @@ def test_the_generators_loss_is_the_divergence_of_sleep_in_the_other_slot(w: GAN
     def loss(t: Tensor) -> Tensor:
         return reversed_loss(w, t, w.phi0)
 
-    measure("eq-links-generator", gradient(loss, w.theta0), gradient(lemma, w.theta0))
-    measure("eq-links-generator", gradient(loss, away), gradient(lemma, away), 1e-4, "!=")
+    assert measure("eq-links-generator", gradient(loss, w.theta0), gradient(lemma, w.theta0))
+    assert measure("eq-links-generator", gradient(loss, away), gradient(lemma, away), 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-links-three")
@@ -216,11 +216,11 @@ def test_three_uses_of_the_sleep_loss(w: GANWorld, measure):
         return w.p_y[0] * gradient(lambda t: mean(rows(t), value), w.theta0)
 
     cooperate = gradient(lambda t: sleep(w, t, w.phi0), w.theta0)
-    measure("eq-links-three", cooperate, -step((1 - D).log()))
-    measure("eq-links-three", -cooperate, step((1 - D).log()))
+    assert measure("eq-links-three", cooperate, -step((1 - D).log()))
+    assert measure("eq-links-three", -cooperate, step((1 - D).log()))
     turned = gradient(lambda t: reversed_loss(w, t, w.phi0), w.theta0)
-    measure("eq-links-three", turned, -step(D.log()))
-    measure("eq-links-three", turned, -cooperate, 1e-4, "!=")
+    assert measure("eq-links-three", turned, -step(D.log()))
+    assert measure("eq-links-three", turned, -cooperate, 1e-4, "!=")
 
 
 # ---- both hidden variables -----------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_sleep_with_code_and_domain_splits(w: VAEWorld, measure):
 
     constant = -w.p_y[1] * mean(data_side, w.q_z_given_x_1.log())
     for e, a in ((w.eta0, w.phi0), (w.other_eta(), -w.phi0)):
-        measure("eq-links-sleep-both", both(e, a), parts(e, a) + constant)
+        assert measure("eq-links-sleep-both", both(e, a), parts(e, a) + constant)
 
 
 @pytest.mark.equation("eq-links-wake-both")
@@ -266,9 +266,9 @@ def test_wake_with_code_and_domain_is_wake(w: VAEWorld, measure):
 
     for t in (w.theta0, w.other_theta()):
         wake = gradient(lambda a: -mean(day(w, w.eta0), night(w, a).log()), t)
-        measure("eq-links-wake-both", gradient(loss, t), w.p_y[1] * wake)
+        assert measure("eq-links-wake-both", gradient(loss, t), w.p_y[1] * wake)
         untold = gradient(lambda a: loss(a, told=False), t)
-        measure("eq-links-wake-both", untold, w.p_y[1] * wake, 1e-4, "!=")
+        assert measure("eq-links-wake-both", untold, w.p_y[1] * wake, 1e-4, "!=")
 
 
 # ---- the fourth corner ---------------------------------------------------------------------------
@@ -282,13 +282,13 @@ def test_the_fourth_corner(w: VAEWorld, measure):
         kl, p_g = kl_by_hand(joint, day(w, e)), joint.sum(1)
         to_q = [kl_by_hand(p, q) for p, q in zip(posterior(joint), rows(e), strict=True)]
         to_data = kl_by_hand(p_g, w.p_data)
-        measure("eq-links-corner", kl, to_data + mean(p_g, torch.stack(to_q)))
+        assert measure("eq-links-corner", kl, to_data + mean(p_g, torch.stack(to_q)))
 
         prior = w.p_z_given_y[0]
         information = kl_by_hand(joint, p_g[:, None] * prior)
         cross = -mean(joint, rows(e).log())
         right = to_data + cross + information - entropy_by_hand(prior)
-        measure("eq-links-infogan", kl, right)
+        assert measure("eq-links-infogan", kl, right)
 
 
 @pytest.mark.equation("eq-links-logit", "eq-links-softened")
@@ -297,13 +297,15 @@ def test_the_optimal_discriminator_stands_in_for_the_density_of_the_data(w: GANW
     t0 = w.theta0
     best = (stage(w, t0)[1] / stage(w, t0)[0]).log()
     to_data = gradient(lambda t: kl_by_hand(rows(t), w.p_data), t0)
-    measure("eq-links-logit", to_data, gradient(lambda t: -mean(rows(t), best), t0))
-    measure("eq-links-logit", to_data, gradient(lambda t: -mean(rows(t), w.phi0), t0), 1e-4, "!=")
+    assert measure("eq-links-logit", to_data, gradient(lambda t: -mean(rows(t), best), t0))
+    assert measure(
+        "eq-links-logit", to_data, gradient(lambda t: -mean(rows(t), w.phi0), t0), 1e-4, "!="
+    )
 
     usual = gradient(lambda t: reversed_loss(w, t, best), t0)
     mixed = gradient(lambda t: kl_by_hand(stage(w, t).sum(0), w.p_data), t0)
-    measure("eq-links-softened", usual, mixed)
-    measure("eq-links-softened", usual, w.p_y[0] * to_data, 1e-4, "!=")
+    assert measure("eq-links-softened", usual, mixed)
+    assert measure("eq-links-softened", usual, w.p_y[0] * to_data, 1e-4, "!=")
 
 
 # ---- games ---------------------------------------------------------------------------------------
@@ -326,7 +328,7 @@ def test_the_mixed_derivatives_of_the_games(w: GANWorld, measure):
     slopes = jacobian(rows, w.theta0).T  # (theta, x)
     D = 1 / (1 + (-w.phi0).exp())
     theirs = jacobian(lambda t: step_of(lambda a: sleep(w, t, a), w.phi0), w.theta0).T
-    measure("eq-links-cross", theirs, w.p_y[0] * D * slopes)
+    assert measure("eq-links-cross", theirs, w.p_y[0] * D * slopes)
     found = {}
     for name, loss, factor in (("minimax", minimax, D), ("turned", turned, 1 - D)):
 
@@ -334,6 +336,6 @@ def test_the_mixed_derivatives_of_the_games(w: GANWorld, measure):
             return step_of(lambda t: loss(t, a), w.theta0)
 
         found[name] = jacobian(generator_step, w.phi0)
-        measure("eq-links-cross", found[name], -w.p_y[0] * factor * slopes)
-    measure("eq-links-cross", found["minimax"], -theirs)
-    measure("eq-links-cross", found["turned"], -theirs, 1e-4, "!=")
+        assert measure("eq-links-cross", found[name], -w.p_y[0] * factor * slopes)
+    assert measure("eq-links-cross", found["minimax"], -theirs)
+    assert measure("eq-links-cross", found["turned"], -theirs, 1e-4, "!=")

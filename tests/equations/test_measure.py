@@ -18,12 +18,12 @@ import math, pytest, torch
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_first(measure, seed):
     left = torch.tensor([1.0, math.inf], dtype=torch.float64)
-    measure("eq-demo-first", left, left + 1e-12)
+    assert measure("eq-demo-first", left, left + 1e-12)
 
 @pytest.mark.equation("eq-demo-second")
 def test_second(measure):
-    measure("eq-demo-second", 1.0, 2.0, relation="<=")
-    measure("eq-demo-second", 1.0, 2.0, tolerance=0.5, relation="!=")
+    assert measure("eq-demo-second", 1.0, 2.0, relation="<=")
+    assert measure("eq-demo-second", 1.0, 2.0, tolerance=0.5, relation="!=")
 """
 
 
@@ -35,9 +35,7 @@ def run(tmp_path: Path):
     for name in ("conftest.py", "equation_registry.py"):
         (folder / name).write_text((registry.CHECKS / name).read_text(encoding="utf-8"))
     (folder / "definitions").mkdir()
-    (folder / "definitions" / "demo.toml").write_text(
-        'eq-demo-third = "defines a third letter"\n'
-    )
+    (folder / "definitions" / "demo.toml").write_text('eq-demo-third = "defines a third letter"\n')
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\npythonpath = tests/equations\naddopts = --import-mode=importlib\n"
         "markers =\n    equation(*labels): demo\n"
@@ -82,13 +80,16 @@ def test_a_run_of_some_checks_leaves_the_record_alone_and_a_failed_one_removes_i
 
 def test_a_check_that_checks_nothing_or_something_false_fails(run):
     says = {
-        'measure("eq-demo-a", float("nan"), float("nan"))': "off by nan",
-        'measure("eq-demo-a", 2.0, 1.0, relation="<=")': "off by 1.000e+00",
-        'measure("eq-demo-a", 1.0, 1.0, relation="!=")': "differ by only 0.000e+00",
-        'measure("eq-demo-a", [1.0, 2.0], [1.0, 2.0, 3.0])': "shapes (2,) and (3,)",
-        'measure("eq-demo-a", [], [])': "a side is empty",
-        'measure("eq-demo-b", 1.0, 1.0)': 'mark this test with @pytest.mark.equation("eq-demo-b")',
+        'assert measure("eq-demo-a", float("nan"), float("nan"))': "off by nan",
+        'assert measure("eq-demo-a", 2.0, 1.0, relation="<=")': "off by 1.000e+00",
+        'assert measure("eq-demo-a", 1.0, 1.0, relation="!=")': "differ by only 0.000e+00",
+        'assert measure("eq-demo-a", [1.0, 2.0], [1.0, 2.0, 3.0])': "shapes (2,) and (3,)",
+        'assert measure("eq-demo-a", [], [])': "a side is empty",
+        'assert measure("eq-demo-b", 1.0, 1.0)': (
+            'mark this test with @pytest.mark.equation("eq-demo-b")'
+        ),
         "pass": "marked with eq-demo-a, but measured nothing for it",
+        'measure("eq-demo-a", 1.0, 3.0)': "not asserted, and false: eq-demo-a: off by 2.000e+00",
     }
     tests = (
         f'@pytest.mark.equation("eq-demo-a")\ndef test_{i}(measure):\n    {body}\n'
@@ -98,8 +99,8 @@ def test_a_check_that_checks_nothing_or_something_false_fails(run):
     assert code == 1
     assert record is None
     *_, last = output.strip().splitlines()
-    # The last test passes and then fails in teardown: it measured nothing.
-    assert "6 failed, 1 passed" in last
-    assert "1 error" in last
+    # The last two pass and then fail in teardown: one measured nothing, one did not assert.
+    assert "6 failed, 2 passed" in last
+    assert "2 errors" in last
     for sentence in says.values():
         assert sentence in output

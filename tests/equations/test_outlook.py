@@ -76,7 +76,7 @@ def test_a_diffusion_is_a_vae(measure):
         q, p = w.laws()
         minus_elbo = (q * (q / p).log()).reshape(X, -1).sum(1)
         joint_kl = kl_p_q(w.joint().flatten(), p)
-        measure("eq-outlook-joint-kl", w.p_data @ minus_elbo, joint_kl + entropy(w.p_data))
+        assert measure("eq-outlook-joint-kl", w.p_data @ minus_elbo, joint_kl + entropy(w.p_data))
 
 
 @pytest.mark.equation("eq-outlook-ratio")
@@ -88,7 +88,7 @@ def test_a_noising_step_turned_around(measure):
             to_t = normalise(w.marginal(0, t))[:, None, :]
             to_before = normalise(w.marginal(0, t - 1))[:, :, None]
             right = posterior * to_t / to_before
-            measure("eq-outlook-ratio", w.noise[t].expand(X, X, X), right)
+            assert measure("eq-outlook-ratio", w.noise[t].expand(X, X, X), right)
 
 
 @pytest.mark.equation("eq-outlook-bound")
@@ -104,7 +104,7 @@ def test_the_bound_is_a_sum_over_layers(measure):
             total = total + (normalise(w.marginal(0, t)) * kl).sum(1)
         first = normalise(w.marginal(0, 1))
         total = total - (first * w.clean[1].log().T).sum(1)
-        measure("eq-outlook-bound", minus_elbo, total)
+        assert measure("eq-outlook-bound", minus_elbo, total)
 
 
 @pytest.mark.equation("eq-outlook-tower")
@@ -115,12 +115,12 @@ def test_every_layer_is_compared_with_the_true_reversal(measure):
         for t in range(1, T + 1):
             reversal = normalise(w.marginal(t - 1, t).T)
             total = total + expectation(w.marginal(t), kl_p_q(reversal, w.clean[t]))
-        measure("eq-outlook-tower", joint_kl, total)
+        assert measure("eq-outlook-tower", joint_kl, total)
         w_best = Chain(0)
         w_best.__dict__.update(w.__dict__)
         w_best.clean = {t: normalise(w.marginal(t - 1, t).T) for t in range(1, T + 1)}
         left = kl_p_q(w.joint().flatten(), w_best.laws()[1])
-        measure("eq-outlook-tower", left, kl_p_q(w.marginal(T), w.prior))
+        assert measure("eq-outlook-tower", left, kl_p_q(w.marginal(T), w.prior))
 
 
 # ---- Gaussian noise ----------------------------------------------------------------------------
@@ -134,8 +134,8 @@ def test_many_small_steps_are_one_jump(measure):
     mean, variance = torch.tensor([1.7, 0.0], dtype=torch.float64)
     for t, beta in enumerate(BETA):
         mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
-        measure("eq-outlook-jump", mean, ALPHA_BAR[t].sqrt() * 1.7)
-        measure("eq-outlook-jump", variance, 1 - ALPHA_BAR[t])
+        assert measure("eq-outlook-jump", mean, ALPHA_BAR[t].sqrt() * 1.7)
+        assert measure("eq-outlook-jump", variance, 1 - ALPHA_BAR[t])
 
 
 def normal(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -160,15 +160,15 @@ def test_the_turned_around_step_by_bayes_rule_on_a_grid(measure):
         mean = torch.trapezoid(density * grid, grid)
         variance = torch.trapezoid(density * (grid - mean) ** 2, grid)
         mu, beta_tilde = posterior_parts(t, x_t, eps)
-        measure("eq-outlook-posterior", mean, mu)
-        measure("eq-outlook-posterior", variance, beta_tilde)
+        assert measure("eq-outlook-posterior", mean, mu)
+        assert measure("eq-outlook-posterior", variance, beta_tilde)
 
         other = normal(grid, posterior_parts(t, x_t, guess)[0], beta_tilde)
         there = density > 1e-200
         log_ratio = torch.where(there, (density / other.clamp_min(1e-300)).log(), 0.0)
         kl = torch.trapezoid(density * log_ratio, grid)
         weight = BETA[t] ** 2 / (2 * beta_tilde * (1 - BETA[t]) * (1 - ALPHA_BAR[t]))
-        measure("eq-outlook-regression", kl, weight * (eps - guess) ** 2, 1e-9)
+        assert measure("eq-outlook-regression", kl, weight * (eps - guess) ** 2, 1e-9)
 
 
 @pytest.mark.equation("eq-outlook-score")
@@ -186,9 +186,9 @@ def test_the_expected_noise_is_a_slope(measure):
             noise = given @ (x - a.sqrt() * data) / (1 - a).sqrt()
             h = 1e-5
             slope = (log_q(x + h) - log_q(x - h)) / (2 * h)
-            measure("eq-outlook-score", noise, -(1 - a).sqrt() * slope, 1e-6)
+            assert measure("eq-outlook-score", noise, -(1 - a).sqrt() * slope, 1e-6)
             by_autograd = -(1 - a).sqrt() * gradient(log_q, x)
-            measure("eq-outlook-score", noise, by_autograd)
+            assert measure("eq-outlook-score", noise, by_autograd)
 
 
 # ---- neighbours --------------------------------------------------------------------------------
@@ -217,22 +217,22 @@ def test_the_density_of_an_invertible_map_of_the_plane(measure):
     cell = (axis[1] - axis[0]) ** 2
     x = torch.cartesian_prod(axis, axis)
     p = log_density(x).exp() * cell
-    measure("eq-outlook-flow", p.sum(), 1.0, 1e-6)
+    assert measure("eq-outlook-flow", p.sum(), 1.0, 1e-6)
     # The mean of a test function, over x with this density and over z through the generator.
     z_law = standard.log_prob(x).sum(1).exp() * cell
     for f in (torch.cos, torch.tanh):
         over_x, over_z = p @ f(2 * x + 1), z_law @ f(2 * generate(x) + 1)
-        measure("eq-outlook-flow", over_x, over_z, 1e-6)
+        assert measure("eq-outlook-flow", over_x, over_z, 1e-6)
 
 
 @pytest.mark.equation("eq-outlook-judge")
 def test_two_known_densities_are_a_judge(measure):
     for w in WORLDS:
         found = torch.sigmoid(w.p_data.log() - w.p_g().log())
-        measure("eq-outlook-judge", found, w.optimal_discriminator())
+        assert measure("eq-outlook-judge", found, w.optimal_discriminator())
         # It is the best: no slope is left in the discriminator's objective.
         slope = gradient(w.discriminator_objective, torch.logit(found))
-        measure("eq-outlook-judge", slope, torch.zeros(5))
+        assert measure("eq-outlook-judge", slope, torch.zeros(5))
 
 
 @pytest.mark.equation("eq-outlook-autoregressive")
@@ -247,7 +247,7 @@ def test_the_divergence_of_a_chain_is_a_sum(measure):
             for b in range(3):
                 conditional = kl_p_q(normalise(p[a, b]), normalise(q[a, b]))
                 total = total + p[a, b].sum() * conditional
-        measure("eq-outlook-autoregressive", kl_p_q(p.flatten(), q.flatten()), total)
+        assert measure("eq-outlook-autoregressive", kl_p_q(p.flatten(), q.flatten()), total)
 
 
 @pytest.mark.equation("eq-outlook-energy")
@@ -266,7 +266,7 @@ def test_data_down_and_dreams_up(measure):
         slopes = torch.autograd.functional.jacobian(energy, theta)
         dreams = (-energy(theta)).softmax(0)
         exact = gradient(lambda t, p=p_data: kl_p_q(p, (-energy(t)).softmax(0)), theta)
-        measure("eq-outlook-energy", exact, p_data @ slopes - dreams @ slopes)
+        assert measure("eq-outlook-energy", exact, p_data @ slopes - dreams @ slopes)
 
 
 @pytest.mark.equation("eq-outlook-wasserstein")
@@ -286,7 +286,7 @@ def test_how_far_a_point_is_carried(measure):
         found = scipy_optimize.linprog(
             objective.tolist(), A_ub=rows, b_ub=bounds, bounds=[(-10, 10)] * 5
         )
-        measure("eq-outlook-wasserstein", -found.fun, places[at], 1e-8)
+        assert measure("eq-outlook-wasserstein", -found.fun, places[at], 1e-8)
         p, q = torch.eye(5).double()[0], torch.eye(5).double()[at]
         assert jsd(p, q).item() == pytest.approx(math.log(2))  # whatever the distance
 
@@ -303,10 +303,10 @@ def test_lemma_1_for_a_critic(measure):
             return 0.5 * kl_p_q(laws[0], target) - jsd_weighted(half, laws)
 
         left = gradient(lambda t, w=w, f=f: -0.5 * w.p_g(t) @ f, w.theta0)
-        measure("eq-outlook-critic", left, gradient(right, w.theta0))
+        assert measure("eq-outlook-critic", left, gradient(right, w.theta0))
         away = w.other_theta()
         left = gradient(lambda t, w=w, f=f: -0.5 * w.p_g(t) @ f, away)
-        measure("eq-outlook-critic", left, gradient(right, away), 1e-4, "!=")
+        assert measure("eq-outlook-critic", left, gradient(right, away), 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-outlook-reward")
@@ -317,8 +317,8 @@ def test_a_reward_with_a_reference_is_a_posterior(measure):
             r = torch.randn(5, generator=generator_from(50 + seed), dtype=torch.float64) * 2
             z = (w.p_0 * r.exp()).sum()
             left = p @ r - kl_p_q(p, w.p_0)
-            measure("eq-outlook-reward", left, z.log() - kl_p_q(p, w.p_0 * r.exp() / z))
-        measure("eq-outlook-reward", normalise(w.p_0 * w.D.log().exp()), w.q_r_x_given_y[0])
+            assert measure("eq-outlook-reward", left, z.log() - kl_p_q(p, w.p_0 * r.exp() / z))
+        assert measure("eq-outlook-reward", normalise(w.p_0 * w.D.log().exp()), w.q_r_x_given_y[0])
 
 
 # ---- instance noise ----------------------------------------------------------------------------
@@ -337,13 +337,13 @@ def test_lemma_1_through_noise(measure):
             return 0.5 * kl_p_q(laws, target).sum() - jsd(laws[0], laws[1])
 
         left = gradient(lambda t, w=w, K=K, D=D: -0.5 * (w.p_g(t) @ K) @ D.log(), w.theta0)
-        measure("eq-outlook-noisy", left, gradient(right, w.theta0))
+        assert measure("eq-outlook-noisy", left, gradient(right, w.theta0))
 
         blurred = w.p_x_given_y() @ K
         sharp = jsd(*w.p_x_given_y())
-        measure("eq-outlook-blur", jsd(*blurred), sharp, relation="<=")
+        assert measure("eq-outlook-blur", jsd(*blurred), sharp, relation="<=")
         information = mutual_information(0.5 * blurred)
-        measure(
+        assert measure(
             "eq-outlook-blur", information, mutual_information(0.5 * w.p_x_given_y()), relation="<="
         )
     apart = torch.eye(5, dtype=torch.float64)[[0, 4]]

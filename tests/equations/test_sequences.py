@@ -81,9 +81,9 @@ def test_the_mean_cost_of_different_sequences_has_a_floor(measure):
     for seed in SEEDS:
         p = random_distribution(12, generator=generator_from(seed), spread=2.0)
         for n in (1, 5, 12):
-            measure("eq-sequences-floor", math.log(n), -p[:n].log().mean(), relation="<=")
+            assert measure("eq-sequences-floor", math.log(n), -p[:n].log().mean(), relation="<=")
     uniform = torch.full((12,), 1 / 12, dtype=torch.float64)
-    measure("eq-sequences-floor", math.log(12), -uniform.log().mean())
+    assert measure("eq-sequences-floor", math.log(12), -uniform.log().mean())
 
 
 @pytest.mark.equation("eq-sequences-distinct")
@@ -91,7 +91,7 @@ def test_the_number_of_different_names_by_listing_all_draws(measure):
     for n_names, draws in ((3, 2), (4, 3), (5, 4), (2, 6)):
         rows = list(itertools.product(range(n_names), repeat=draws))
         mean = sum(len(set(row)) for row in rows) / len(rows)
-        measure("eq-sequences-distinct", mean, n_names * (1 - (1 - 1 / n_names) ** draws))
+        assert measure("eq-sequences-distinct", mean, n_names * (1 - (1 - 1 / n_names) ** draws))
 
 
 # ---- the chain ---------------------------------------------------------------------------------
@@ -103,12 +103,12 @@ def test_the_writer_is_a_chain_of_distributions(measure):
         writer = random_writer(seed)
         x, c = all_sequences(V, 3), torch.randn(4, 2, dtype=torch.float64)
         found = writer.log_prob(x, c[:, None].expand(4, len(x), 2))
-        measure("eq-sequences-chain", found, chain_law(writer, c).log())
-        measure("eq-sequences-normalised", found.exp().sum(1), torch.ones(4))
+        assert measure("eq-sequences-chain", found, chain_law(writer, c).log())
+        assert measure("eq-sequences-normalised", found.exp().sum(1), torch.ones(4))
         honest = writer.logits
         writer.logits = lambda before, c, honest=honest: honest(before.roll(-1, 1), c)
         told = writer.log_prob(x, c[:, None].expand(4, len(x), 2))
-        measure("eq-sequences-normalised", told.exp().sum(1), torch.ones(4), 1e-2, "!=")
+        assert measure("eq-sequences-normalised", told.exp().sum(1), torch.ones(4), 1e-2, "!=")
 
 
 @pytest.mark.equation("eq-sequences-gumbel")
@@ -120,7 +120,7 @@ def test_the_largest_noisy_logit_is_a_draw(measure):
         density = torch.exp(logits[:, None] - a) * below
         others = below.log().sum(0, keepdim=True).exp() / below.clamp_min(1e-300)
         found = torch.trapezoid(density * others, a)
-        measure("eq-sequences-gumbel", found, logits.softmax(0), 1e-9)
+        assert measure("eq-sequences-gumbel", found, logits.softmax(0), 1e-9)
 
 
 # ---- the score function ------------------------------------------------------------------------
@@ -135,8 +135,8 @@ def test_the_gradient_of_an_expectation_is_an_expectation(measure):
             step = torch.zeros(9, dtype=torch.float64)
             step[j] = 1e-5
             direct[j] = ((w.p_g(w.theta0 + step) - w.p_g(w.theta0 - step)) @ c) / 2e-5
-        measure("eq-sequences-log-derivative", (p * c) @ scores(w), direct, 1e-9)
-        measure("eq-sequences-mean-score", p @ scores(w), torch.zeros(9))
+        assert measure("eq-sequences-log-derivative", (p * c) @ scores(w), direct, 1e-9)
+        assert measure("eq-sequences-mean-score", p @ scores(w), torch.zeros(9))
 
 
 @pytest.mark.equation("eq-sequences-score")
@@ -144,13 +144,13 @@ def test_the_generators_phase_has_the_gradient_of_the_objective(measure):
     for w in WORLDS:
         for b in (0.0, 3.0):
             found = 0.5 * (w.p_g() * (cost(w) - b)) @ scores(w)
-            measure("eq-sequences-score", found, minus_l(w))
+            assert measure("eq-sequences-score", found, minus_l(w))
         model = models.create("sequence-gan", shape=(T,), vocabulary=V, hidden=2)
         model.generator = TableSequenceGenerator(w.theta0, V, T)
         model.discriminator = TableSequenceDiscriminator(w.phi0, V)
         loss = model.loss("generator", Batch(all_sequences(V, T), weight=w.p_data))
         (own,) = torch.autograd.grad(loss.value, model.generator.logits)
-        measure("eq-sequences-score", own, minus_l(w))
+        assert measure("eq-sequences-score", own, minus_l(w))
 
 
 @pytest.mark.equation("eq-sequences-best-baseline", "eq-sequences-variance")
@@ -165,10 +165,10 @@ def test_the_variance_is_a_parabola_in_the_baseline(measure):
         length = (s**2).sum(1)
         best = (p * c * length).sum() / (p * length).sum()
         vertex = gradient(lambda b, v=variance: v(b), best)
-        measure("eq-sequences-best-baseline", vertex, 0.0)
+        assert measure("eq-sequences-best-baseline", vertex, 0.0)
         for b in (-1.0, 0.5, 4.0):
             parabola = variance(best) + (b - best) ** 2 * (p @ length)
-            measure("eq-sequences-variance", variance(b), parabola)
+            assert measure("eq-sequences-variance", variance(b), parabola)
         assert gap(best, p @ c) > 1e-4
 
 
@@ -186,9 +186,9 @@ def test_the_mean_of_the_other_draws_is_unbiased_and_of_all_is_not(measure, n):
             assert gap(advantage(c[at]), c[at] - left_out) < 1e-12
             everyone += share * ((c[at] - c[at].mean()) @ s[at])
         right = (p * c) @ s
-        measure("eq-sequences-others", others, right)
-        measure("eq-sequences-others", everyone, (n - 1) / n * right)
-        measure("eq-sequences-others", everyone, right, 1e-4, "!=")
+        assert measure("eq-sequences-others", others, right)
+        assert measure("eq-sequences-others", everyone, (n - 1) / n * right)
+        assert measure("eq-sequences-others", everyone, right, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-sequences-prefix")
@@ -210,10 +210,10 @@ def test_a_token_pays_for_what_comes_after_it(measure):
             rest = 2 ** (2 - place)  # sequences that share the tokens up to this place
             total, mass = ((f * law).reshape(-1, rest).sum(1) for f in (c, torch.ones_like(c)))
             q = (total / mass).repeat_interleave(rest)
-            measure("eq-sequences-prefix", (law * c) @ s, (law * q) @ s)
+            assert measure("eq-sequences-prefix", (law * c) @ s, (law * q) @ s)
             words_before = torch.randn(2**place, generator=g, dtype=torch.float64)
             b = words_before.repeat_interleave(8 // 2**place)
-            measure("eq-sequences-prefix", (law * b) @ s, torch.zeros(14))
+            assert measure("eq-sequences-prefix", (law * b) @ s, torch.zeros(14))
             before, after = ((law @ (f[:, None] * s) ** 2).sum() for f in (c, q))
             assert after <= before + 1e-12  # and it takes noise away
 
@@ -225,9 +225,9 @@ def test_lemma_1_for_sequences_with_and_without_unseen_ones(measure):
         sparse[[1, 5]] = torch.tensor([0.3, 0.7]).double()
         for world in (w, GANWorld.from_tables(sparse, w.p_g(), D=w.D)):
             found = 0.5 * (world.p_g() * cost(world)) @ scores(world)
-            measure("eq-sequences-lemma", found, gradient(world.lemma1, world.theta0))
+            assert measure("eq-sequences-lemma", found, gradient(world.lemma1, world.theta0))
             wrong = gradient(world.kl_term, world.theta0)
-            measure("eq-sequences-lemma", found, wrong, 1e-4, "!=")
+            assert measure("eq-sequences-lemma", found, wrong, 1e-4, "!=")
 
 
 # ---- the relaxed draw --------------------------------------------------------------------------
@@ -273,20 +273,22 @@ def test_the_relaxed_step_by_hand(measure, monkeypatch):
             )
             soft = jacobian(lambda v, row=row: ((v + row) / 0.7).softmax(0), logits)
             by_hand += 0.5 * slope @ soft / 5
-        measure("eq-sequences-relaxed", found, by_hand)
+        assert measure("eq-sequences-relaxed", found, by_hand)
         assert found.abs().max() > 1e-6
 
 
 @pytest.mark.equation("eq-sequences-relaxed-token")
 def test_the_mean_of_the_relaxed_estimate_of_one_token(measure):
-    measure("eq-sequences-relaxed-token", relaxed_moment(0.0, 1.0, 1), 1 / 6, 1e-9)
+    assert measure("eq-sequences-relaxed-token", relaxed_moment(0.0, 1.0, 1), 1 / 6, 1e-9)
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     for logit, tau in ((0.0, 0.5), (1.2, 1.0), (-0.7, 2.0)):
         # By the noise itself: the slope of softmax((logits + noise) / tau) by autograd, averaged.
         at = torch.full_like(u, logit).requires_grad_()
         soft = torch.sigmoid((at + torch.log(u / (1 - u))) / tau)
         (slopes,) = torch.autograd.grad(soft.sum(), at)
-        measure("eq-sequences-relaxed-token", relaxed_moment(logit, tau, 1), slopes.mean(), 1e-6)
+        assert measure(
+            "eq-sequences-relaxed-token", relaxed_moment(logit, tau, 1), slopes.mean(), 1e-6
+        )
 
 
 @pytest.mark.equation("eq-sequences-relaxed-noise")
@@ -296,7 +298,7 @@ def test_a_cold_relaxation_is_right_and_infinitely_noisy(measure):
         p = 1 / (1 + math.exp(-logit))
         for power, limit in ((1, p * (1 - p)), (2, p * (1 - p) / 6)):
             warm, cold = (t ** (power - 1) * relaxed_moment(logit, t, power) for t in (0.04, 0.02))
-            measure("eq-sequences-relaxed-noise", (4 * cold - warm) / 3, limit, 1e-6)
+            assert measure("eq-sequences-relaxed-noise", (4 * cold - warm) / 3, limit, 1e-6)
             assert abs(cold - limit) < 0.3 * abs(warm - limit)
 
 
@@ -317,7 +319,7 @@ def test_a_relaxation_reads_the_cost_at_its_corners(measure):
                 one = one * slope_of_sigmoid(s / tau) / tau
                 found.append(torch.trapezoid(slope_of_sigmoid(LINE) * one, LINE))
             limit = p * (1 - p) * sum(ends[name]) / 2
-            measure("eq-sequences-corners", 2 * found[1] - found[0], limit, 1e-3)
+            assert measure("eq-sequences-corners", 2 * found[1] - found[0], limit, 1e-3)
 
 
 # ---- the VAE -----------------------------------------------------------------------------------
@@ -337,11 +339,11 @@ def test_error_and_rate(measure):
         q, p = w.q_z_given_x(), w.p_z_given_y[0] * w.p_x_given_z().T
         inferred = w.p_data[:, None] * q
         joint_kl = kl_p_q(inferred.flatten(), p.flatten())
-        measure("eq-sequences-elbo", error + rate, -expectation(w.p_data, w.elbo()))
-        measure("eq-sequences-elbo", error + rate, joint_kl + entropy(w.p_data))
+        assert measure("eq-sequences-elbo", error + rate, -expectation(w.p_data, w.elbo()))
+        assert measure("eq-sequences-elbo", error + rate, joint_kl + entropy(w.p_data))
         split = mutual_information(inferred) + kl_p_q(inferred.sum(0), w.p_z_given_y[0])
-        measure("eq-sequences-rate", rate, split)
-        measure("eq-sequences-tradeoff", entropy(w.p_data), error + rate, relation="<=")
+        assert measure("eq-sequences-rate", rate, split)
+        assert measure("eq-sequences-tradeoff", entropy(w.p_data), error + rate, relation="<=")
 
 
 @pytest.mark.equation("eq-sequences-tradeoff", "eq-sequences-beta")
@@ -351,10 +353,10 @@ def test_every_rate_reaches_the_entropy(measure):
         p_x_given_z = q.T / q.sum(0)[:, None]
         rate = kl_p_q(q, torch.full_like(q, 2.0**-r)).mean()
         error = -(q * torch.where(q > 0, p_x_given_z.T, 1.0).log()).sum(1).mean()
-        measure("eq-sequences-tradeoff", error + rate, math.log(8))
+        assert measure("eq-sequences-tradeoff", error + rate, math.log(8))
         for beta in (0.0, 0.5, 1.0, 3.0):
             line = math.log(8) + (beta - 1) * r * math.log(2)
-            measure("eq-sequences-beta", error + beta * rate, line)
+            assert measure("eq-sequences-beta", error + beta * rate, line)
 
 
 @pytest.mark.equation("eq-sequences-elbo")
@@ -367,10 +369,10 @@ def test_the_reconstruction_is_a_sum_over_the_chain(measure):
     torch.manual_seed(3)
     q = model.encoder(x)
     law = chain_law(model.decoder, q.sample().value[0])  # (X, X): row i is p(.|z_i)
-    measure("eq-sequences-elbo", terms["reconstruction"], -law.diagonal().log().mean())
+    assert measure("eq-sequences-elbo", terms["reconstruction"], -law.diagonal().log().mean())
     normal = torch.distributions.Normal(q.mean, (0.5 * q.log_var).exp())
     kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
-    measure("eq-sequences-elbo", terms["KL(q||p)"], kl.sum(1).mean())
+    assert measure("eq-sequences-elbo", terms["KL(q||p)"], kl.sum(1).mean())
 
 
 @pytest.mark.equation("eq-sequences-collapse")
@@ -386,7 +388,9 @@ def test_a_code_without_meaning_is_a_resting_point(measure, beta):
             return error + beta * expectation(w.p_data, kl_p_q(q, prior.expand_as(q)))
 
         at_prior = prior.log().expand(len(w.p_data), -1)
-        measure("eq-sequences-collapse", gradient(objective, at_prior), torch.zeros_like(at_prior))
+        assert measure(
+            "eq-sequences-collapse", gradient(objective, at_prior), torch.zeros_like(at_prior)
+        )
         assert gradient(objective, w.eta0).abs().max() > 1e-4
 
 
@@ -418,8 +422,8 @@ def test_the_two_phases_and_the_gradient_that_they_avoid(measure, seed):
     wake = model.loss("wake", batch).value
     inferred = (p_data[:, None] * q()).detach()
     joint_kl = kl_p_q(inferred.flatten(), p_xh().flatten())
-    measure("eq-sequences-wake", wake, joint_kl + entropy(inferred.flatten()))
-    measure(
+    assert measure("eq-sequences-wake", wake, joint_kl + entropy(inferred.flatten()))
+    assert measure(
         "eq-sequences-wake",
         derivative(wake, model.generative),
         derivative(joint_kl, model.generative),
@@ -429,15 +433,15 @@ def test_the_two_phases_and_the_gradient_that_they_avoid(measure, seed):
     sleep = model.loss("sleep", batch).value
     kl = expectation(dreams.sum(1), kl_p_q(normalise(dreams), q()))
     rest = expectation(dreams.sum(1), entropy(normalise(dreams)))
-    measure("eq-sequences-sleep", sleep, kl + rest)
+    assert measure("eq-sequences-sleep", sleep, kl + rest)
     right = derivative(kl, model.recognition)
     found = derivative(sleep, model.recognition)
-    measure("eq-sequences-sleep", found, right)
+    assert measure("eq-sequences-sleep", found, right)
 
     answers = q()
     elbo = (p_data[:, None] * answers * (dreams.log() - answers.log())).sum()
     weight = (p_data[:, None] * answers * (dreams.log() - answers.log())).detach()
     by_score = (weight * answers.log()).sum()
     elbo_slope = derivative(elbo, model.recognition)
-    measure("eq-sequences-elbo-score", derivative(by_score, model.recognition), elbo_slope)
+    assert measure("eq-sequences-elbo-score", derivative(by_score, model.recognition), elbo_slope)
     assert gap(found, -elbo_slope) > 1e-4  # sleep is another direction

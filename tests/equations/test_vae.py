@@ -87,14 +87,14 @@ def test_the_evidence_is_bound_plus_gap(measure):
         _, p_z, decoder, q = tables(w)
         joint = p_z * decoder
         log_p, posterior = joint.sum(-1).log(), joint / joint.sum(-1, keepdim=True)
-        measure("eq-vae-gap", log_p, elbo(w) + kl(q, posterior))
-        measure("eq-vae-gap", elbo(w), log_p, relation="<=")
+        assert measure("eq-vae-gap", log_p, elbo(w) + kl(q, posterior))
+        assert measure("eq-vae-gap", elbo(w), log_p, relation="<=")
         assert gap(log_p, elbo(w) + kl(posterior, q)) > 1e-4
         first = (q * (joint / q).log()).sum(-1)
-        measure("eq-vae-split", log_p, first + (q * (q / posterior).log()).sum(-1))
-        measure("eq-vae-split", first, elbo(w))
+        assert measure("eq-vae-split", log_p, first + (q * (q / posterior).log()).sum(-1))
+        assert measure("eq-vae-split", first, elbo(w))
         theta, eta = AWAY[w]
-        measure("eq-vae-gap", w.elbo(theta, eta), elbo(w))
+        assert measure("eq-vae-gap", w.elbo(theta, eta), elbo(w))
     # The integral in place of the sum: one code, a decoder with a bend.
     for smooth in SMOOTH:
         log_joint = smooth.log_w(GRID) + Normal(smooth.eta0[0], smooth.eta0[1].exp()).log_prob(GRID)
@@ -103,8 +103,8 @@ def test_the_evidence_is_bound_plus_gap(measure):
         q = log_q.exp() * STEP
         bound = (q * (log_joint - log_q)).sum()
         price = (q * (log_q - (log_joint - evidence.log()))).sum()
-        measure("eq-vae-gap", evidence.log(), bound + price, tolerance=1e-9)
-        measure("eq-vae-gap", bound, smooth.bound(1), tolerance=1e-9)
+        assert measure("eq-vae-gap", evidence.log(), bound + price, tolerance=1e-9)
+        assert measure("eq-vae-gap", bound, smooth.bound(1), tolerance=1e-9)
 
 
 @pytest.mark.equation("eq-vae-joint-kl", "eq-vae-covering")
@@ -116,12 +116,12 @@ def test_the_average_over_the_data(measure):
         entropy = -(p_data * p_data.log()).sum()
         inferred = p_data[:, None] * q
         one = (inferred * (inferred / joint).log()).sum()
-        measure("eq-vae-joint-kl", loss, one + entropy)
+        assert measure("eq-vae-joint-kl", loss, one + entropy)
         model, batch = model_of(w)
-        measure("eq-vae-joint-kl", model.loss("variational", batch).value, one + entropy)
+        assert measure("eq-vae-joint-kl", model.loss("variational", batch).value, one + entropy)
         p_x = joint.sum(-1)
         seek = (p_data * kl(q, joint / p_x[:, None])).sum()
-        measure("eq-vae-covering", loss, entropy + kl(p_data, p_x) + seek)
+        assert measure("eq-vae-covering", loss, entropy + kl(p_data, p_x) + seek)
 
 
 # ---- the closed form -----------------------------------------------------------------------------
@@ -135,21 +135,21 @@ def test_kl_of_normals(measure):
         s = log_s.exp()
         z = rand(9, 1, seed=200 + seed)
         ratio = Normal(mu, s).log_prob(z) - standard.log_prob(z)
-        measure("eq-vae-kl-ratio", -log_s - (z - mu) ** 2 / (2 * s**2) + z**2 / 2, ratio)
+        assert measure("eq-vae-kl-ratio", -log_s - (z - mu) ** 2 / (2 * s**2) + z**2 / 2, ratio)
         closed = 0.5 * (mu**2 + s**2 - 1 - (s**2).log())
-        measure("eq-vae-kl-one", closed, kl_divergence(Normal(mu, s), standard))
+        assert measure("eq-vae-kl-one", closed, kl_divergence(Normal(mu, s), standard))
         on_grid = Normal(mu[:, None], s[:, None]).log_prob(GRID)
         summed = (on_grid.exp() * (on_grid - standard.log_prob(GRID))).sum(-1) * STEP
-        measure("eq-vae-kl-one", closed, summed, tolerance=1e-9)
+        assert measure("eq-vae-kl-one", closed, summed, tolerance=1e-9)
         reversed_ = 0.5 * ((1 + mu**2) / s**2 - 1 + (s**2).log())
-        measure("eq-vae-kl-reversed", reversed_, kl_divergence(standard, Normal(mu, s)))
+        assert measure("eq-vae-kl-reversed", reversed_, kl_divergence(standard, Normal(mu, s)))
         assert gap(closed, reversed_) > 1e-3
         full = MultivariateNormal(mu, torch.diag(s**2))
         whole = kl_divergence(
             full, MultivariateNormal(torch.zeros(5).double(), torch.eye(5).double())
         )
-        measure("eq-vae-kl", closed.sum(), whole)
-        measure("eq-vae-kl", DiagonalNormal(mu[None], 2 * log_s[None]).kl_q_p()[0], whole)
+        assert measure("eq-vae-kl", closed.sum(), whole)
+        assert measure("eq-vae-kl", DiagonalNormal(mu[None], 2 * log_s[None]).kl_q_p()[0], whole)
 
 
 # ---- a gradient through a draw -------------------------------------------------------------------
@@ -174,15 +174,15 @@ def test_two_ways_to_differentiate_a_mean(measure):
     for seed in SEEDS:
         eta = 0.5 * rand(4, seed=seed)
         wanted = gradient(mean, eta)
-        measure("eq-vae-reparameterise", law @ f(draws(eta)), mean(eta))
+        assert measure("eq-vae-reparameterise", law @ f(draws(eta)), mean(eta))
         z = draws(eta)
         slope = jacobian(lambda t, z=z: f(z + t), torch.zeros(2).double())  # df/dz at each draw
         by_hand = torch.cat([law @ slope, law @ (slope * eps * eta[2:].exp())])
-        measure("eq-vae-path", by_hand, wanted)
-        measure("eq-vae-path", gradient(lambda e: law @ f(draws(e)), eta), wanted)
+        assert measure("eq-vae-path", by_hand, wanted)
+        assert measure("eq-vae-path", gradient(lambda e: law @ f(draws(e)), eta), wanted)
         # d log q = (z - mu)/s^2 in mu, eps^2 - 1 in log s
         score = torch.cat([eps / eta[2:].exp(), eps**2 - 1], dim=1)
-        measure("eq-vae-score", (law * f(z)) @ score, wanted)
+        assert measure("eq-vae-score", (law * f(z)) @ score, wanted)
         assert (law * f(z) ** 2) @ score[:, 0] ** 2 > (law @ slope[:, 0] ** 2)
 
 
@@ -206,12 +206,12 @@ def test_one_draw_has_no_bias(measure):
         z, weight = q.sample()
         one_draw = model.decoder.log_prob(world.x.reshape(1, 1), z[0]) - q.kl_q_p()  # (nodes, 1)
         found = (weight * one_draw).sum()
-        measure("eq-vae-estimate", found, bound(world.theta0, world.eta0), tolerance=1e-9)
+        assert measure("eq-vae-estimate", found, bound(world.theta0, world.eta0), tolerance=1e-9)
         theta, eta = torch.autograd.grad(found, [model.decoder.theta, model.encoder.eta])
         right = gradient(lambda t, b=bound, w=world: b(t, w.eta0), world.theta0)
-        measure("eq-vae-estimate", theta, right, tolerance=1e-8)
+        assert measure("eq-vae-estimate", theta, right, tolerance=1e-8)
         right = gradient(lambda e, b=bound, w=world: b(w.theta0, e), world.eta0)
-        measure("eq-vae-estimate", eta, right, tolerance=1e-8)
+        assert measure("eq-vae-estimate", eta, right, tolerance=1e-8)
 
 
 # ---- pixels --------------------------------------------------------------------------------------
@@ -224,14 +224,14 @@ def test_black_white_and_grey(measure):
         logits = 2 * rand(5, seed=seed)
         grey = rand(5, seed=50 + seed).sigmoid()
         law = Independent(Bernoulli(logits=logits), 1)
-        measure("eq-vae-bernoulli", bernoulli_log_prob(binary, logits), law.log_prob(binary))
+        assert measure("eq-vae-bernoulli", bernoulli_log_prob(binary, logits), law.log_prob(binary))
         pi = logits.sigmoid()
         first = (binary * pi.log() + (1 - binary) * (1 - pi).log()).sum(-1)
-        measure("eq-vae-bernoulli", first, law.log_prob(binary))
+        assert measure("eq-vae-bernoulli", first, law.log_prob(binary))
         drawn = (grey**binary * (1 - grey) ** (1 - binary)).prod(-1)
         entropy = -binary_cross_entropy(pi, grey, reduction="sum")
-        measure("eq-vae-grey", drawn @ law.log_prob(binary), entropy)
-        measure("eq-vae-grey", bernoulli_log_prob(grey[None], logits[None])[0], entropy)
+        assert measure("eq-vae-grey", drawn @ law.log_prob(binary), entropy)
+        assert measure("eq-vae-grey", bernoulli_log_prob(grey[None], logits[None])[0], entropy)
         assert gap((drawn @ law.log_prob(binary).exp()).log(), entropy) > 1e-3
         # Gauss-Legendre on [0, 1], by the eigenvalues of its Jacobi matrix.
         n = torch.arange(1, 20).double()
@@ -239,10 +239,10 @@ def test_black_white_and_grey(measure):
         values, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
         x, weight = (values + 1) / 2, vectors[0] ** 2
         area = (weight[:, None] * pi ** x[:, None] * (1 - pi) ** (1 - x[:, None])).sum(0)
-        measure("eq-vae-mass", area, (2 * pi - 1) / logits)
+        assert measure("eq-vae-mass", area, (2 * pi - 1) / logits)
         assert (area < 1).all()
     small = torch.tensor(1e-4).double()
-    measure("eq-vae-mass", (2 * small.sigmoid() - 1) / small, 0.5, tolerance=1e-8)
+    assert measure("eq-vae-mass", (2 * small.sigmoid() - 1) / small, 0.5, tolerance=1e-8)
 
 
 @pytest.mark.equation("eq-vae-gaussian", "eq-vae-scale")
@@ -251,18 +251,18 @@ def test_gaussian_pixels(measure):
         x, mean = rand(50, 6, seed=seed), rand(50, 6, seed=70 + seed)
         tau2 = torch.tensor(0.3 + 0.2 * seed).double()
         formula = -3 * (2 * math.pi * tau2).log() - ((x - mean) ** 2).sum(-1) / (2 * tau2)
-        measure("eq-vae-gaussian", formula, Normal(mean, tau2.sqrt()).log_prob(x).sum(-1))
-        measure("eq-vae-gaussian", gaussian_log_prob(x, mean, tau2.log()), formula)
+        assert measure("eq-vae-gaussian", formula, Normal(mean, tau2.sqrt()).log_prob(x).sum(-1))
+        assert measure("eq-vae-gaussian", gaussian_log_prob(x, mean, tau2.log()), formula)
         best = ((x - mean) ** 2).sum(-1).mean() / 6
 
         def average(log_var, x=x, mean=mean):
             return gaussian_log_prob(x, mean, log_var).mean()
 
-        measure("eq-vae-scale", gradient(average, best.log()), 0.0)
-        measure("eq-vae-scale", average(best.log()), -3 * ((2 * math.pi * best).log() + 1))
+        assert measure("eq-vae-scale", gradient(average, best.log()), 0.0)
+        assert measure("eq-vae-scale", average(best.log()), -3 * ((2 * math.pi * best).log() + 1))
         top = average(best.log())
         for other in (0.5, 0.9, 1.1, 2.0):
-            measure("eq-vae-scale", average((other * best).log()), top, relation="<=")
+            assert measure("eq-vae-scale", average((other * best).log()), top, relation="<=")
 
 
 # ---- rate and distortion -------------------------------------------------------------------------
@@ -275,14 +275,14 @@ def test_what_the_rate_buys(measure):
         q_z = p_data @ q
         information = (p_data * kl(q, q_z)).sum()
         r, d = rate(p_data, p_z, q), distortion(p_data, decoder, q)
-        measure("eq-vae-rate", r, information + kl(q_z, p_z))
+        assert measure("eq-vae-rate", r, information + kl(q_z, p_z))
         entropy = -(p_data * p_data.log()).sum()
-        measure("eq-vae-sandwich", entropy - d, information, relation="<=")
-        measure("eq-vae-sandwich", information, r, relation="<=")
+        assert measure("eq-vae-sandwich", entropy - d, information, relation="<=")
+        assert measure("eq-vae-sandwich", information, r, relation="<=")
         # Tight on the left for the encoder's own posterior over images, on the right for p = q(z).
         own = p_data[:, None] * q / q_z
-        measure("eq-vae-sandwich", entropy - distortion(p_data, own, q), information)
-        measure("eq-vae-sandwich", rate(p_data, q_z, q), information)
+        assert measure("eq-vae-sandwich", entropy - distortion(p_data, own, q), information)
+        assert measure("eq-vae-sandwich", rate(p_data, q_z, q), information)
 
 
 @pytest.mark.equation("eq-vae-beta-bound", "eq-vae-beta-encoder", "eq-vae-slope")
@@ -294,8 +294,8 @@ def test_another_price(measure):
             model, batch = model_of(w, beta=beta)
             loss = model.loss("variational", batch).value
             mean_elbo = (p_data * elbo(w)).sum()
-            measure("eq-vae-beta-bound", -loss, mean_elbo, relation="<=")
-            measure("eq-vae-beta-bound", mean_elbo, log_p, relation="<=")
+            assert measure("eq-vae-beta-bound", -loss, mean_elbo, relation="<=")
+            assert measure("eq-vae-beta-bound", mean_elbo, log_p, relation="<=")
 
         def tempered(beta, p_z=p_z, decoder=decoder):
             unnormalised = p_z * decoder ** (1 / beta)
@@ -307,11 +307,11 @@ def test_another_price(measure):
         for beta in (0.4, 1.0, 3.0):
             best = tempered(beta)
             at_best = gradient(lambda e, b=beta, f=priced: f(e.softmax(-1), b), best.log())
-            measure("eq-vae-beta-encoder", at_best, torch.zeros_like(at_best))
+            assert measure("eq-vae-beta-encoder", at_best, torch.zeros_like(at_best))
             for seed in range(3):
                 other = (best.log() + 0.3 * rand(*best.shape, seed=seed)).softmax(-1)
                 value = priced(best, beta)
-                measure("eq-vae-beta-encoder", value, priced(other, beta), relation="<=")
+                assert measure("eq-vae-beta-encoder", value, priced(other, beta), relation="<=")
             at = torch.tensor(beta, dtype=torch.float64)
 
             def at_best_encoder(b, p_data=p_data, p_z=p_z, decoder=decoder, t=tempered):
@@ -319,7 +319,7 @@ def test_another_price(measure):
 
             d_slope, r_slope = jacobian(at_best_encoder, at)
             assert abs(r_slope) > 1e-6
-            measure("eq-vae-slope", d_slope, -beta * r_slope)
+            assert measure("eq-vae-slope", d_slope, -beta * r_slope)
         # Below 1 the priced loss need not be a bound.
         assert -priced(tempered(0.1), 0.1) > log_p
 
@@ -341,8 +341,8 @@ def test_a_price_is_a_variance_in_disguise(measure):
             found.append((loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, moved)])))
         constants = -beta * n / 2 * math.log(2 * math.pi * beta * tau2)
         constants += n / 2 * math.log(2 * math.pi * tau2)
-        measure("eq-vae-beta-variance", found[0][0], beta * found[1][0] + constants)
-        measure("eq-vae-beta-variance", found[0][1], beta * found[1][1])
+        assert measure("eq-vae-beta-variance", found[0][0], beta * found[1][0] + constants)
+        assert measure("eq-vae-beta-variance", found[0][1], beta * found[1][1])
 
 
 # ---- linear networks -----------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_linear_networks(measure):
         posterior = MultivariateNormal(mean, (covariance + covariance.T) / 2)
         prior = MultivariateNormal(torch.zeros(j).double(), torch.eye(j).double())
         joint = prior.log_prob(z) + Normal(z @ w.T + b, tau2**0.5).log_prob(x).sum(-1)
-        measure("eq-vae-linear", joint, evidence.log_prob(x) + posterior.log_prob(z))
+        assert measure("eq-vae-linear", joint, evidence.log_prob(x) + posterior.log_prob(z))
 
         best = tau2 / m.diag()
         formula = 0.5 * (m.diag().log().sum() - m.logdet())
@@ -369,10 +369,10 @@ def test_linear_networks(measure):
         def price(mean, log_var, posterior=posterior):
             return kl_divergence(MultivariateNormal(mean, torch.diag(log_var.exp())), posterior)
 
-        measure("eq-vae-linear-gap", price(mean, best.log()), formula, tolerance=1e-9)
+        assert measure("eq-vae-linear-gap", price(mean, best.log()), formula, tolerance=1e-9)
         for other in range(10):
             shift = 0.3 * rand(2, j, seed=other)
-            measure(
+            assert measure(
                 "eq-vae-linear-gap",
                 formula,
                 price(mean + shift[0], best.log() + shift[1]),
@@ -381,7 +381,7 @@ def test_linear_networks(measure):
             )
         upright = torch.linalg.qr(w).Q * torch.tensor([1.3, 0.4]).double()
         m = upright.T @ upright + tau2 * torch.eye(j).double()
-        measure("eq-vae-linear-gap", 0.5 * (m.diag().log().sum() - m.logdet()), 0.0)
+        assert measure("eq-vae-linear-gap", 0.5 * (m.diag().log().sum() - m.logdet()), 0.0)
 
 
 def closed_loss(w, v, log_s2, covariance, tau2, beta):
@@ -405,7 +405,7 @@ def test_the_level_of_the_water(measure):
         part = ((1 - a * v) ** 2 * lam + a**2 * s2) / (2 * tau2)
         part = part + beta / 2 * (v**2 * lam + s2 - 1 - s2.log())
         whole = closed_loss(axes * a, v[:, None] * axes.T, s2.log(), covariance, tau2, beta)
-        measure("eq-vae-linear-part", part.sum(), whole)
+        assert measure("eq-vae-linear-part", part.sum(), whole)
         # The part is what the networks of the package pay, off the optimum too.
         torch.manual_seed(0)
         model = VAE(shape=(4,), latent=4, likelihood="gaussian", beta=beta).double()
@@ -430,7 +430,7 @@ def test_the_level_of_the_water(measure):
         s2_ = log_s2_.exp()
         each = ((1 - a_ * v_) ** 2 * lam + a_**2 * s2_) / (2 * tau2)
         each = each + beta / 2 * (v_**2 * lam + s2_ - 1 - log_s2_)
-        measure("eq-vae-linear-part", paid, each.sum() + 2 * math.log(2 * math.pi * tau2))
+        assert measure("eq-vae-linear-part", paid, each.sum() + 2 * math.log(2 * math.pi * tau2))
 
         # Stationary, in all directions of the networks, not only along the axes.
         def flat(p, tau2=tau2, beta=beta):
@@ -438,9 +438,11 @@ def test_the_level_of_the_water(measure):
             return closed_loss(w_, v_, l_, covariance, tau2, beta)
 
         at = torch.cat([(axes * a).flatten(), (v[:, None] * axes.T).flatten(), s2.log()])
-        measure("eq-vae-water", gradient(flat, at), torch.zeros(36))
+        assert measure("eq-vae-water", gradient(flat, at), torch.zeros(36))
         for seed in range(30):
-            measure("eq-vae-water", flat(at), flat(at + 0.5 * rand(36, seed=seed)), relation="<=")
+            assert measure(
+                "eq-vae-water", flat(at), flat(at + 0.5 * rand(36, seed=seed)), relation="<="
+            )
         # A descent from elsewhere comes no lower, and comes close.
         p = (0.3 * rand(36, seed=77)).requires_grad_()
         search = torch.optim.LBFGS([p], lr=0.5, max_iter=400, tolerance_grad=1e-9)
@@ -452,15 +454,15 @@ def test_the_level_of_the_water(measure):
             return value
 
         search.step(closure)
-        measure("eq-vae-water", flat(at), flat(p.detach()), 1e-6, relation="<=")
+        assert measure("eq-vae-water", flat(at), flat(p.detach()), 1e-6, relation="<=")
         assert flat(p.detach()) - flat(at) < 1e-4
-        measure(
+        assert measure(
             "eq-vae-water-budget",
             0.5 * (v**2 * lam + s2 - 1 - s2.log()),
             (0.5 * (lam / level).log()).clamp(min=0),
         )
         error = (1 - a * v) ** 2 * lam + a**2 * s2
-        measure("eq-vae-water-budget", error, lam.clamp(max=level))
+        assert measure("eq-vae-water-budget", error, lam.clamp(max=level))
 
 
 # ---- collapse, free bits, pixels -----------------------------------------------------------------
@@ -472,10 +474,10 @@ def test_the_bound_does_not_ask_for_a_code(measure):
         p_data, p_z, decoder, q = tables(w)
         entropy = -(p_data * p_data.log()).sum()
         total = rate(p_data, p_z, q) + distortion(p_data, decoder, q)
-        measure("eq-vae-collapse", entropy, total, relation="<=")
+        assert measure("eq-vae-collapse", entropy, total, relation="<=")
         silent, idle = p_data[:, None].expand_as(decoder), p_z.expand_as(q)
-        measure("eq-vae-collapse", rate(p_data, p_z, idle), 0.0)
-        measure("eq-vae-collapse", distortion(p_data, silent, idle), entropy)
+        assert measure("eq-vae-collapse", rate(p_data, p_z, idle), 0.0)
+        assert measure("eq-vae-collapse", distortion(p_data, silent, idle), entropy)
         # A code that names the image pays the same: rate H, distortion 0.
         names = torch.eye(len(p_data)).double()
         named = (p_data * (1 / p_data).log()).sum()  # KL of a point mass to p(z) = p_data
@@ -501,16 +503,16 @@ def test_free_bits_cut_the_gradient(measure):
     above = by_coordinate > free
     assert 0 < above.sum() < 6
     price = model.price_above_free_bits(q, None)
-    measure("eq-vae-free-gradient", price, by_coordinate.clamp(min=free).sum())
+    assert measure("eq-vae-free-gradient", price, by_coordinate.clamp(min=free).sum())
     found = torch.autograd.grad(price, parameters, retain_graph=True)
     wanted = torch.autograd.grad(by_coordinate[above].sum(), parameters)
     for left, right in zip(found, wanted, strict=True):
-        measure("eq-vae-free-gradient", left, right)
+        assert measure("eq-vae-free-gradient", left, right)
     assert max(part.abs().max() for part in found) > 1e-6
     torch.manual_seed(3)
     loss = model.loss("variational", Batch(x)).value
     torch.manual_seed(3)
-    measure("eq-vae-free-gradient", -loss, build().elbo(x).mean(), relation="<=")
+    assert measure("eq-vae-free-gradient", -loss, build().elbo(x).mean(), relation="<=")
 
 
 @pytest.mark.equation("eq-vae-pixels")
@@ -525,10 +527,10 @@ def test_a_mean_over_pixels_is_a_price(measure):
     torch.manual_seed(1)
     q = model.encoder(x)
     wrong = (q.kl_q_p() - model.log_likelihood(x, q) / n).mean()
-    measure("eq-vae-pixels", n * wrong, right)
+    assert measure("eq-vae-pixels", n * wrong, right)
     for a, b in zip(
         torch.autograd.grad(n * wrong, parameters),
         torch.autograd.grad(right, parameters),
         strict=True,
     ):
-        measure("eq-vae-pixels", a, b)
+        assert measure("eq-vae-pixels", a, b)

@@ -98,18 +98,18 @@ def test_the_wake_loss_and_the_bound_are_the_kl_of_the_joints(w: HelmholtzWorld,
     q_entropy = torch.stack([entropy_by_hand(q) for q in w.q_h_given_x()])
     loss = w.model().loss("wake", Batch(w.x[:, None, None, :], weight=w.p_data)).value
     constant = entropy_by_hand(w.p_data) + mean(w.p_data, q_entropy)
-    measure("eq-wakesleep-wake", loss, kl + constant)
+    assert measure("eq-wakesleep-wake", loss, kl + constant)
     gradients = [
         gradient(lambda t, f=f: f(w, t, w.eta0), w.theta0)
         for f in (wake, lambda w, t, e: kl_by_hand(day(w, e), night(w, t)), minus_elbo)
     ]
-    measure("eq-wakesleep-wake", gradients[0], gradients[1])
-    measure("eq-wakesleep-wake", gradients[0], gradients[2])
+    assert measure("eq-wakesleep-wake", gradients[0], gradients[1])
+    assert measure("eq-wakesleep-wake", gradients[0], gradients[2])
 
     value = minus_elbo(w, w.theta0, w.eta0)
-    measure("eq-wakesleep-bound", value, kl + entropy_by_hand(w.p_data))
+    assert measure("eq-wakesleep-bound", value, kl + entropy_by_hand(w.p_data))
     parts = kl_by_hand(w.p_data, night(w).sum(1)) + gap_on_data(w, w.theta0, w.eta0)
-    measure("eq-wakesleep-bound", value, entropy_by_hand(w.p_data) + parts)
+    assert measure("eq-wakesleep-bound", value, entropy_by_hand(w.p_data) + parts)
 
 
 @pytest.mark.equation("eq-wakesleep-missing", "eq-wakesleep-fisher")
@@ -118,16 +118,16 @@ def test_the_wake_step_is_more_than_the_kl_to_the_posterior(w: HelmholtzWorld, m
     step = gradient(lambda t: wake(w, t, w.eta0), w.theta0)
     to_posterior = gradient(lambda t: gap_on_data(w, t, w.eta0), w.theta0)
     likelihood = gradient(lambda t: log_likelihood(w, t), w.theta0)
-    measure("eq-wakesleep-missing", step, to_posterior - likelihood)
-    measure("eq-wakesleep-missing", step, to_posterior, 1e-4, "!=")
+    assert measure("eq-wakesleep-missing", step, to_posterior - likelihood)
+    assert measure("eq-wakesleep-missing", step, to_posterior, 1e-4, "!=")
 
     pairs = w.p_data[:, None] * posterior(w, w.theta0)
-    measure(
+    assert measure(
         "eq-wakesleep-fisher",
         gradient(lambda t: mean(pairs, night(w, t).log()), w.theta0),
         likelihood,
     )
-    measure("eq-wakesleep-fisher", -step, likelihood, 1e-4, "!=")
+    assert measure("eq-wakesleep-fisher", -step, likelihood, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-wakesleep-sleep", "eq-wakesleep-reverse")
@@ -138,14 +138,14 @@ def test_the_sleep_loss_is_the_kl_read_backwards(w: HelmholtzWorld, measure):
     kl = torch.stack([kl_by_hand(a, b) for a, b in zip(p, q, strict=True)])
     rest = torch.stack([entropy_by_hand(a) for a in p])
     loss = w.model().loss("sleep", Batch(w.x[:, None, None, :], weight=w.p_data)).value
-    measure("eq-wakesleep-sleep", loss, mean(dreams, kl) + mean(dreams, rest))
-    measure("eq-wakesleep-sleep", loss, mean(w.p_data, kl) + mean(dreams, rest), 1e-4, "!=")
+    assert measure("eq-wakesleep-sleep", loss, mean(dreams, kl) + mean(dreams, rest))
+    assert measure("eq-wakesleep-sleep", loss, mean(w.p_data, kl) + mean(dreams, rest), 1e-4, "!=")
 
     step = gradient(lambda e: sleep(w, w.theta0, e), w.eta0)
     backwards = gradient(lambda e: kl_by_hand(night(w), day(w, e)), w.eta0)
     forwards = gradient(lambda e: kl_by_hand(day(w, e), night(w)), w.eta0)
-    measure("eq-wakesleep-reverse", step, backwards)
-    measure("eq-wakesleep-reverse", step, forwards, 1e-4, "!=")
+    assert measure("eq-wakesleep-reverse", step, backwards)
+    assert measure("eq-wakesleep-reverse", step, forwards, 1e-4, "!=")
 
 
 # ---- the delta rule ------------------------------------------------------------------------------
@@ -165,11 +165,11 @@ def test_the_delta_rule_of_one_unit(seed: int, measure):
             return drawn * on.log() + (1 - drawn) * (1 - on).log()
 
         by_hand = math.log(p) if drawn else math.log(1 - p)
-        measure("eq-wakesleep-logit", log_p(weights, bias), by_hand)
-        measure("eq-wakesleep-logit", gradient(lambda b: log_p(weights, b), bias), drawn - p)
+        assert measure("eq-wakesleep-logit", log_p(weights, bias), by_hand)
+        assert measure("eq-wakesleep-logit", gradient(lambda b: log_p(weights, b), bias), drawn - p)
         found = gradient(lambda w: log_p(w, bias), weights)
-        measure("eq-wakesleep-delta", found, (drawn - p) * s)
-        measure("eq-wakesleep-delta", gradient(lambda b: log_p(weights, b), bias), drawn - p)
+        assert measure("eq-wakesleep-delta", found, (drawn - p) * s)
+        assert measure("eq-wakesleep-delta", gradient(lambda b: log_p(weights, b), bias), drawn - p)
 
 
 def layer_averages(sizes: tuple[int, ...], flat: Tensor, states: list[Tensor], law: Tensor):
@@ -195,12 +195,16 @@ def test_both_phases_follow_the_delta_rule(w: HelmholtzWorld, measure):
     pairs_day, pairs_night = day(w).flatten(), night(w).flatten()
 
     recognition = layer_averages(w.sizes, w.eta0, up, pairs_night)
-    measure("eq-wakesleep-layers", recognition, -gradient(lambda e: sleep(w, w.theta0, e), w.eta0))
+    assert measure(
+        "eq-wakesleep-layers", recognition, -gradient(lambda e: sleep(w, w.theta0, e), w.eta0)
+    )
     top = w.sizes[-1]
     always_on = torch.ones(len(states), 0, dtype=torch.float64)  # the top layer has biases only
     sizes, down = (0, *reversed(w.sizes)), [always_on, *reversed(up)]
     generative = layer_averages(sizes, w.theta0, down, pairs_day)
-    measure("eq-wakesleep-layers", generative, -gradient(lambda t: wake(w, t, w.eta0), w.theta0))
+    assert measure(
+        "eq-wakesleep-layers", generative, -gradient(lambda t: wake(w, t, w.eta0), w.theta0)
+    )
     assert generative[:top].abs().max() > 1e-3
 
 
@@ -218,16 +222,16 @@ def test_the_bound_weighs_with_log_w_and_sleep_with_w_minus_1(w: HelmholtzWorld,
     g, pairs = scores(w), day(w).flatten()
     by_picture = g.reshape(len(w.p_data), -1, g.shape[1])
     averages = torch.einsum("xh,xhk->xk", w.q_h_given_x(), by_picture)
-    measure("eq-wakesleep-score", averages, torch.zeros_like(averages))
+    assert measure("eq-wakesleep-score", averages, torch.zeros_like(averages))
     from_dreams = torch.einsum("xh,xhk->xk", posterior(w, w.theta0), by_picture)
-    measure("eq-wakesleep-score", from_dreams, torch.zeros_like(averages), 1e-4, "!=")
+    assert measure("eq-wakesleep-score", from_dreams, torch.zeros_like(averages), 1e-4, "!=")
 
     ratio = (night(w) / day(w)).flatten()
     bound = gradient(lambda e: minus_elbo(w, w.theta0, e), w.eta0)
     step = gradient(lambda e: sleep(w, w.theta0, e), w.eta0)
-    measure("eq-wakesleep-ratio", bound, -(pairs * ratio.log()) @ g)
-    measure("eq-wakesleep-ratio", step, -(pairs * (ratio - 1)) @ g)
-    measure("eq-wakesleep-ratio", bound, step, 1e-4, "!=")
+    assert measure("eq-wakesleep-ratio", bound, -(pairs * ratio.log()) @ g)
+    assert measure("eq-wakesleep-ratio", step, -(pairs * (ratio - 1)) @ g)
+    assert measure("eq-wakesleep-ratio", bound, step, 1e-4, "!=")
 
 
 @pytest.mark.equation("eq-wakesleep-cross")
@@ -238,8 +242,8 @@ def test_the_mixed_derivatives_of_day_and_night(w: HelmholtzWorld, measure):
     s_theta = jacobian(lambda t: night(w, t).log().flatten(), w.theta0)
     for found, law in ((by_day, day(w)), (by_night, night(w))):
         products = torch.einsum("n,ni,nj->ij", law.flatten(), s_theta, scores(w))
-        measure("eq-wakesleep-cross", found, -products)
-    measure("eq-wakesleep-cross", by_day, by_night, 1e-4, "!=")
+        assert measure("eq-wakesleep-cross", found, -products)
+    assert measure("eq-wakesleep-cross", by_day, by_night, 1e-4, "!=")
 
 
 def table_losses(w: VAEWorld):
@@ -286,11 +290,11 @@ def test_at_the_goal_both_rest_and_agree_with_the_bound(start: VAEWorld, measure
         slopes = torch.autograd.functional.jacobian(field, here)
         second = hessian(lambda v, split=split, of_kl=of_kl: of_kl(*split(v)), here)
         if not at_goal:
-            measure("eq-wakesleep-rest", field(here), torch.zeros(len(here)), 1e-3, "!=")
-            measure("eq-wakesleep-local", slopes, second, 1e-4, "!=")
+            assert measure("eq-wakesleep-rest", field(here), torch.zeros(len(here)), 1e-3, "!=")
+            assert measure("eq-wakesleep-local", slopes, second, 1e-4, "!=")
             continue
-        measure("eq-wakesleep-rest", field(here), torch.zeros(len(here)))
-        measure("eq-wakesleep-local", slopes, second)
+        assert measure("eq-wakesleep-rest", field(here), torch.zeros(len(here)))
+        assert measure("eq-wakesleep-local", slopes, second)
 
         def log_joint(v: Tensor, joints=joints, split=split) -> Tensor:
             return joints(*split(v))[1].log().flatten()
@@ -300,7 +304,7 @@ def test_at_the_goal_both_rest_and_agree_with_the_bound(start: VAEWorld, measure
 
         s = jacobian(log_joint, here) - jacobian(log_q, here)  # (s_theta, -s_eta)
         law = joints(w.theta0, w.eta0)[1].flatten()
-        measure("eq-wakesleep-local", slopes, torch.einsum("n,ni,nj->ij", law, s, s))
+        assert measure("eq-wakesleep-local", slopes, torch.einsum("n,ni,nj->ij", law, s, s))
 
 
 @pytest.mark.equation("eq-wakesleep-collapse")
@@ -309,11 +313,11 @@ def test_the_mean_of_the_joint_is_largest_on_one_cause(w: HelmholtzWorld, measur
     log_p = night(w).log()
     corners = torch.eye(log_p.shape[1], dtype=torch.float64)
     best = torch.stack([(corners @ row).max() for row in log_p])
-    measure("eq-wakesleep-collapse", best, log_p.max(1).values)
+    assert measure("eq-wakesleep-collapse", best, log_p.max(1).values)
     g = torch.Generator().manual_seed(0)
     others = torch.rand(200, log_p.shape[1], generator=g, dtype=torch.float64)
     others = others / others.sum(1, keepdim=True)
-    measure("eq-wakesleep-collapse", (others @ log_p.T).max(0).values, best, relation="<=")
+    assert measure("eq-wakesleep-collapse", (others @ log_p.T).max(0).values, best, relation="<=")
 
 
 # ---- a cause known by its square -----------------------------------------------------------------
@@ -349,10 +353,10 @@ def test_sleep_fits_the_moments(x: float, measure):
 
     m = (p * H).sum()
     v = (p * H**2).sum() - m**2
-    measure("eq-wakesleep-moments", gradient(lambda m: kl(m, v), m), 0.0)
-    measure("eq-wakesleep-moments", gradient(lambda v: kl(m, v), v), 0.0)
+    assert measure("eq-wakesleep-moments", gradient(lambda m: kl(m, v), m), 0.0)
+    assert measure("eq-wakesleep-moments", gradient(lambda v: kl(m, v), v), 0.0)
     for dm, factor in ((0.1, 1.0), (-0.1, 1.0), (0.0, 1.2), (0.0, 0.8), (0.1, 1.2)):
-        measure("eq-wakesleep-moments", kl(m, v), kl(m + dm, v * factor), relation="<=")
+        assert measure("eq-wakesleep-moments", kl(m, v), kl(m + dm, v * factor), relation="<=")
 
 
 @pytest.mark.equation("eq-wakesleep-square-bound", "eq-wakesleep-seek")
@@ -372,14 +376,14 @@ def test_the_bounds_normal(x: float, s: float, measure):
         candidates.append(((c / 2 - 3 * v_two).sqrt(), v_two))
     for m, v in candidates:
         by_quadrature = minus_elbo_by_quadrature(x, s, m, v)
-        measure("eq-wakesleep-square-bound", closed_form(m, v), by_quadrature, 1e-9)
-        measure("eq-wakesleep-seek", gradient(lambda m, v=v: closed_form(m, v), m), 0.0)
-        measure("eq-wakesleep-seek", gradient(lambda v, m=m: closed_form(m, v), v), 0.0)
+        assert measure("eq-wakesleep-square-bound", closed_form(m, v), by_quadrature, 1e-9)
+        assert measure("eq-wakesleep-seek", gradient(lambda m, v=v: closed_form(m, v), m), 0.0)
+        assert measure("eq-wakesleep-seek", gradient(lambda v, m=m: closed_form(m, v), v), 0.0)
     # No other normal of a fine grid does better than the better candidate.
     best = min(float(closed_form(m, v)) for m, v in candidates)
     m_grid = torch.linspace(0, 2.5, 126, dtype=torch.float64)[:, None]
     v_grid = torch.linspace(-6, 1, 141, dtype=torch.float64).exp()[None]
-    measure("eq-wakesleep-seek", best, closed_form(m_grid, v_grid).min(), relation="<=")
+    assert measure("eq-wakesleep-seek", best, closed_form(m_grid, v_grid).min(), relation="<=")
 
 
 @pytest.mark.equation("eq-wakesleep-noise")
@@ -398,7 +402,9 @@ def test_the_day_fits_the_noise(seed: int, measure):
         return mean(pairs, 0.5 * math.log(2 * math.pi) + log_s + squares / (2 * (2 * log_s).exp()))
 
     s = mean(pairs, squares).sqrt()
-    measure("eq-wakesleep-noise", gradient(day_loss, s.log()), 0.0)
+    assert measure("eq-wakesleep-noise", gradient(day_loss, s.log()), 0.0)
     for factor in (0.8, 1.25):
-        measure("eq-wakesleep-noise", day_loss(s.log()), day_loss((factor * s).log()), 0, "<=")
+        assert measure(
+            "eq-wakesleep-noise", day_loss(s.log()), day_loss((factor * s).log()), 0, "<="
+        )
     assert gap(s**2, mean(pairs, squares)) < 1e-12

@@ -60,17 +60,18 @@ def test_gradient_against_the_closed_form_and_differences():
         return (t**3).sum() + t[0] * t[1]
 
     closed = 3 * at**2 + table([-1.2, 0.3, 0.0])
-    agree("closed form", gradient(f, at), closed)
+    assert gap(gradient(f, at), closed) <= 1e-10, "closed form"
     step = 1e-6 * torch.eye(3, dtype=torch.float64)
     numeric = torch.stack([(f(at + e) - f(at - e)) / 2e-6 for e in step])
-    agree("differences", gradient(f, at), numeric, tolerance=1e-8)
+    assert gap(gradient(f, at), numeric) <= 1e-8, "differences"
     assert not at.requires_grad
 
 
 def test_the_gradient_of_a_constant_is_zero():
-    agree("constant", gradient(lambda t: table(3.0), table([1.0, 2.0])), table([0.0, 0.0]))
+    constant = gradient(lambda t: table(3.0), table([1.0, 2.0]))
+    assert constant.tolist() == [0.0, 0.0]
     other = torch.ones((), dtype=torch.float64, requires_grad=True)
-    agree("another leaf", gradient(lambda t: other * 2, table([1.0])), table([0.0]))
+    assert gradient(lambda t: other * 2, table([1.0])).tolist() == [0.0]
 
 
 def test_gradient_refuses_what_it_cannot_do():
@@ -83,4 +84,4 @@ def test_gradient_refuses_what_it_cannot_do():
 def test_jacobian_axes_are_output_then_input():
     at = table([2.0, 3.0])
     result = jacobian(lambda t: torch.stack([t[0] * t[1], t[0], t[1] ** 2]), at)
-    agree("axes", result, table([[3.0, 2.0], [1.0, 0.0], [0.0, 6.0]]))
+    assert result.tolist() == [[3.0, 2.0], [1.0, 0.0], [0.0, 6.0]]
