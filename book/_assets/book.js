@@ -249,6 +249,7 @@ document.addEventListener("copy", function (event) {
   var card = null;
   var current = null;
   var timer = null;
+  var asked = null; // the event that was last answered: a page that arrives late is not shown
   var pages = {};
   var touched = false; // a finger has no way of pointing at a link without following it
 
@@ -267,7 +268,7 @@ document.addEventListener("copy", function (event) {
     window.clearTimeout(timer);
     if (card) card.remove();
     if (current) current.removeAttribute("aria-describedby");
-    card = current = null;
+    card = current = asked = null;
   }
   function show(link, found, url) {
     close();
@@ -304,10 +305,11 @@ document.addEventListener("copy", function (event) {
     var url = new URL(link.href);
     if (!url.hash) return;
     window.clearTimeout(timer);
+    asked = event;
     timer = window.setTimeout(function () {
       documentOf(url).then(function (page) {
         var found = page.getElementById(decodeURIComponent(url.hash.slice(1)));
-        if (found) show(link, found, url);
+        if (found && asked === event) show(link, found, url);
       }).catch(function () {}); // the link itself still works
     }, event.type === "focusin" ? 0 : 150);
   }
@@ -317,7 +319,9 @@ document.addEventListener("copy", function (event) {
   document.addEventListener("mouseover", wanted);
   document.addEventListener("focusin", wanted);
   document.addEventListener("mouseout", function (event) {
-    if (!current) return window.clearTimeout(timer);
+    // Focus scrolls the page, and so moves what is under a pointer at rest: that ends nothing.
+    if (!current && asked && asked.type === "focusin") return;
+    if (!current) return close();
     if (card && event.relatedTarget && card.contains(event.relatedTarget)) return;
     if (event.target.closest && event.target.closest("a") === current) timer = window.setTimeout(function () {
       if (card && !card.matches(":hover")) close();
