@@ -89,6 +89,14 @@ _COVERED_NUMBERS = """
     return formula.getBoundingClientRect().right > number.getBoundingClientRect().left + 1;
   }).map((number) => number.textContent)
 """
+# Boxes that scroll sideways and that the keyboard cannot reach.
+_OUT_OF_REACH = """
+() => [...document.querySelectorAll("article *")].filter((e) => {
+    if (e.scrollWidth <= e.clientWidth + 1 || e.clientWidth === 0) return false;
+    if (!["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return false;
+    return e.tabIndex < 0 && !e.querySelector("a[href], button, input, [tabindex='0']");
+  }).map((e) => `${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`)
+"""
 
 
 def find_chromium() -> str | None:
@@ -159,6 +167,7 @@ def look(page: Page) -> list[str]:
     found += [f"wider than the window: {text}" for text in page.evaluate(_TOO_WIDE)]
     found += [f"formula over its number: {text}" for text in page.evaluate(_COVERED_NUMBERS)]
     found += [f"image without alt text, or broken: {text}" for text in page.evaluate(_IMAGES)]
+    found += [f"out of the keyboard's reach: {text}" for text in page.evaluate(_OUT_OF_REACH)]
     headings = page.locator("article h1").count()
     if page.locator("article").count() and headings != 1:
         found.append(f"{headings} main headings instead of one")
@@ -166,17 +175,26 @@ def look(page: Page) -> list[str]:
 
 
 def accessibility(page: Page, colours: bool = False) -> list[str]:
-    """What axe-core finds serious or critical in the open page as it looks now.
+    """What axe-core finds serious or critical in the open page as it looks now; ends the visit.
 
     `colours`: its rule on contrast, which takes longest, and no other; else all but that one.
-    Formulas have no colours of their own, and there are many: they are left out of it.
+    Its time grows with the elements, and most of them are glyphs: one program draws all formulas,
+    so twenty are left in the page, and for the colours ten listings and forty entries of the API.
     """
     # Without its `preload`, which asks for style sheets at addresses of its own making.
     options: dict[str, Any] = {"resultTypes": ["violations"], "preload": False}
+    alike = {"mjx-container": 20}
     if colours:
         options["runOnly"] = {"type": "rule", "values": ["color-contrast"]}
+        alike |= {"pre": 10, "dl.py": 40}
     else:
         options["rules"] = {"color-contrast": {"enabled": False}}
+    page.evaluate(
+        """(alike) => Object.entries(alike).forEach(([name, kept]) =>
+             [...document.querySelectorAll(name)].slice(kept).forEach((e) => e.replaceChildren()))
+        """,
+        alike,
+    )
     context = {"exclude": [["mjx-container"]]} if colours else None
     found = Axe().run(page, context=context, options=options).response["violations"]
     return [
@@ -258,6 +276,11 @@ class _Links(HTMLParser):
             self.targets.append(link)
             if tag == "img":
                 self.pictures.append(link)
+
+
+def links(path: Path) -> list[str]:
+    """Everything that a page links to or brings along."""
+    return _Links(path.read_text(encoding="utf-8")).targets
 
 
 def weight(path: Path) -> int:
