@@ -131,7 +131,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the record, once every worker of a parallel run has handed in its part."""
-    if _partial or session.config.option.collectonly:
+    # The process that hands out the tests to workers has run none itself.
+    hands_out = getattr(session.config.option, "numprocesses", None) and not hasattr(
+        session.config, "workerinput"
+    )
+    if _partial or hands_out or session.config.option.collectonly:
         return
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")

@@ -56,8 +56,9 @@ def run(tmp_path: Path):
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)])
-def test_the_record_holds_every_check_however_many_workers_ran_them(run, options):
-    code, output, record = run(GOOD, "tests", *options)
+@pytest.mark.parametrize("where", ["tests", "tests/equations"])
+def test_the_record_holds_every_check_however_many_workers_ran_them(run, where, options):
+    code, output, record = run(GOOD, where, *options)
     assert code == 0, output
     assert set(record) == {"eq-demo-first", "eq-demo-second", "eq-demo-third"}
     assert record["eq-demo-first"]["comparisons"] == 3
