@@ -8,6 +8,7 @@ are those of the site, and the chapters become the bookmarks of the PDF.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,18 +43,21 @@ def main() -> int:
     if chromium is None:
         print("No Chromium found: install it, or set CHROMIUM to its path.", file=sys.stderr)
         return 1
-    build = [sys.executable, "-m", "jupyter_book", "build", ".", "--builder", "custom"]
+    build = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "--builder", "custom"]
     build += ["--custom-builder", "singlehtml", "-W", "-n", "--keep-going"]
     if subprocess.run(build, cwd=ROOT).returncode:
         print("The book could not be built as one page; the lines above say why.", file=sys.stderr)
         return 1
-    first = next(ONE_PAGE.rglob("index.html"))
+    # The page of the whole book has the place of its first page, but links as from the root, where
+    # Jupyter Book leaves a page that only leads to the first.
+    whole = ONE_PAGE / "index.html"
+    shutil.copyfile(ONE_PAGE / "book" / "index.html", whole)
     with sync_playwright() as playwright:
         browser = inspection.launch(playwright, chromium)
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.emulate_media(media="print", color_scheme="light")
-        faults = inspection.open_page(page, first.as_uri())
+        faults = inspection.open_page(page, whole.as_uri())
         page.evaluate(UNFOLD)
         page.pdf(
             path=PDF,
