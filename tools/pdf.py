@@ -43,8 +43,9 @@ def main() -> int:
     if chromium is None:
         print("No Chromium found: install it, or set CHROMIUM to its path.", file=sys.stderr)
         return 1
-    build = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "--builder", "custom"]
-    build += ["--custom-builder", "singlehtml", "-W", "-n", "--keep-going"]
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    build = [jupyter_book, "build", ".", "--builder", "custom", "--custom-builder", "singlehtml"]
+    build += ["-W", "-n", "--keep-going"]
     if subprocess.run(build, cwd=ROOT).returncode:
         print("The book could not be built as one page; the lines above say why.", file=sys.stderr)
         return 1
