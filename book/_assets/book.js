@@ -1,19 +1,21 @@
-// Boxes that scroll sideways can be reached with the keyboard.
+// Boxes that scroll sideways can be reached with the keyboard. Whether one scrolls is known once it
+// is laid out, and most of a page is not until somebody scrolls there or presses Tab.
 (function () {
-  function reachable() {
-    document
-      .querySelectorAll(
-        ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre"
-      )
-      .forEach(function (box) {
-        if (!box.closest("summary") && box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
-      });
-  }
-  window.addEventListener("load", function () {
-    reachable();
-    document.fonts.ready.then(reachable); // the last fonts may widen a box
-  });
-  window.addEventListener("resize", reachable);
+  var boxes =
+    ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre, " +
+    ".cell_output > .output";
+  var known = false;
+  window.addEventListener("resize", function () { known = false; });
+  document.fonts.addEventListener("loadingdone", function () { known = false; }); // may widen a box
+  document.addEventListener("toggle", function () { known = false; }, true);
+  document.addEventListener("keydown", function (event) {
+    if (known || event.key !== "Tab") return;
+    known = true;
+    document.querySelectorAll(boxes).forEach(function (box) {
+      var scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1;
+      if (scrolls && !box.closest("summary")) box.setAttribute("tabindex", "0");
+    });
+  }, true);
 })();
 
 // A copied formula is its TeX, ready for a Markdown cell or a paper.

@@ -2,7 +2,9 @@
 
 Every icon of Font Awesome twice (as a script that replaces each icon once more after the page was
 drawn, and as fonts of which a page shows twenty signs), and the search index on pages that send
-their reader to the search page anyway.
+their reader to the search page anyway. What is left waits for nothing: scripts run when the page is
+there, and the theme's measuring of every box of the page, which would lay all of it out before the
+reader has seen any, is left to `book.js`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ logging.getLogger("fontTools").setLevel(logging.ERROR)  # says what it leaves ou
 # Scripts that no page but the search page needs.
 FOR_SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 ICON_SCRIPT = "fontawesome.js"
+THEME_SCRIPT = "scripts/pydata-sphinx-theme.js"
+# Gives every box that scrolls a place in the order of the keyboard, as the theme writes it.
+MEASURING = re.compile(r"\.forEach\((\w)=>\{\1\.tabIndex=\1\.scrollWidth[^}]*\?0:-1\}\)")
+# These have to be there before the script in the page that fills them in.
+AT_ONCE = ("documentation_options.js",)
 FONTS = "vendor/fontawesome/webfonts"
 STYLE_SHEET = "icons.css"
 # Family in the theme's style sheet, weight, file.
@@ -37,6 +44,17 @@ def without_scripts(page: str, names: tuple[str, ...]) -> str:
     wanted = "|".join(map(re.escape, names))
     tag = rf'\s*<script\b[^>]*\bsrc="[^"]*/?(?:{wanted})(?:\?[^"]*)?"[^>]*></script>'
     return re.sub(tag, "", page)
+
+
+def deferred(page: str) -> str:
+    """A page's HTML whose own scripts, all but `AT_ONCE`, run in their order at its end."""
+
+    def defer(tag: re.Match[str]) -> str:
+        text = tag.group()
+        at_once = any(f"/{name}" in text for name in AT_ONCE)
+        return text if at_once or re.search(r"\b(defer|async)\b", text) else f"{text[:-1]} defer>"
+
+    return re.sub(r'<script\b[^>]*\bsrc="[^"]*_static/[^"]*"[^>]*>', defer, page)
 
 
 def icons_in(pages: str, css: str) -> set[str]:
@@ -93,12 +111,17 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         page = path.read_text(encoding="utf-8")
         unused = (ICON_SCRIPT, *(() if path.name == "search.html" else FOR_SEARCH))
         light = without_scripts(page, unused)
+        if path.name != "search.html":  # its scripts lean on each other in the page
+            light = deferred(light)
         # Sphinx calls the bibliography a list, and its entries something else than a list's.
         light = light.replace(' role="list" class="citation-list"', ' class="citation-list"')
         if light != page:
             path.write_text(light, encoding="utf-8")
         pages.append(light)
     write_icons(static, "".join(pages))
+    theme = static / THEME_SCRIPT
+    script = theme.read_text(encoding="utf-8")
+    theme.write_text(MEASURING.sub(".forEach(()=>{})", script), encoding="utf-8")
     for pattern in LEFT_OUT:
         for path in static.glob(pattern):
             path.unlink()

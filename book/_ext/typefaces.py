@@ -2,10 +2,9 @@
 
 The style sheet carries the fonts, so that they need no further request and work from a folder on
 disk. A browser still unpacks them beside its first layout. A few lines in the head of a page wait
-for that and for the end of the page (a table gets its widths from all its rows), some tenths of a
-second, so that no line is drawn twice; without scripts nothing waits. The same lines set the theme,
-which the theme's own script does after the first drawing. Greek letters outside formulas are rare,
-so their font is fetched when a page needs it.
+for that, some hundredths of a second, so that no line is drawn twice; without scripts nothing
+waits. The same lines set the theme, which the theme's own script does after the first drawing.
+Greek letters outside formulas are rare, so their font is fetched when a page needs it.
 """
 
 from __future__ import annotations
@@ -40,12 +39,11 @@ WAIT = """<script data-typefaces>
   if (!document.fonts || !document.fonts.load) return;
   var show = function () { root.style.visibility = ""; };
   root.style.visibility = "hidden";
-  var whole = new Promise(function (done) { addEventListener("DOMContentLoaded", done); });
   Promise.all(["1em 'Book Sans'", "700 1em 'Book Sans'", "italic 1em 'Book Sans'",
     "600 1em 'Book Serif'", "1em 'Book Mono'", "1em MJXZERO"].map(function (font) {
     return document.fonts.load(font);
-  }).concat(whole)).then(show, show);
-  setTimeout(show, 8000);
+  })).then(show, show);
+  setTimeout(show, 3000);
 })(document.documentElement);
 </script>
 """

@@ -143,7 +143,7 @@ def test_formulas_are_set_when_the_page_arrives(site: Path):
     assert formula is not None
     signs = re.findall(r'class="mjx-c([0-9A-F]+)', formula[1])
     assert [chr(int(sign, 16)) for sign in signs] == ["𝑏", "=", "𝑐"]
-    assert "<math display=\"block\"><mi>b</mi><mo>=</mo><mi>c</mi></math>" in formula[1]
+    assert '<math display="block"><mi>b</mi><mo>=</mo><mi>c</mi></math>' in formula[1]
     assert "mathjax" not in "".join(re.findall(r"<script[^>]*>", page)).lower()
     assert not re.search(r'src="(https?:)?//', page)
 

@@ -24,6 +24,27 @@ def test_only_the_named_scripts_go():
     )
 
 
+def test_scripts_run_after_the_page_but_for_the_one_that_the_page_fills_in():
+    page = (
+        '<script src="../_static/documentation_options.js?v=9"></script>\n'
+        '<script data-prefix="tab" src="../_static/design-tabs.js?v=f"></script>\n'
+        '<script>DOCUMENTATION_OPTIONS.pagename = "a";</script>\n'
+        '<script defer src="_static/scripts/bootstrap.js"></script>'
+    )
+    assert light_pages.deferred(page) == page.replace(
+        'src="../_static/design-tabs.js?v=f">', 'src="../_static/design-tabs.js?v=f" defer>'
+    )
+    assert light_pages.deferred(light_pages.deferred(page)) == light_pages.deferred(page)
+
+
+STATIC = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+
+
+def test_the_theme_still_measures_as_it_did_where_that_is_taken_out():
+    script = (STATIC / light_pages.THEME_SCRIPT).read_text(encoding="utf-8")
+    assert len(light_pages.MEASURING.findall(script)) == 1
+
+
 CSS = (
     '.fa-rocket:before{content:"\\f135"}.fa-house:before,.fa-home:before{content:"\\f015"}'
     '.fa-bell:before{content:"\\f0f3"}:root{--pst-icon-bell:"\uf0f3"}a::after{content:"\\f107"}'
@@ -36,12 +57,11 @@ def test_icons_are_those_of_the_pages_and_of_the_themes_own_rules():
 
 
 def test_the_font_of_the_icons_holds_no_others(tmp_path: Path):
-    static = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
     fonts = tmp_path / light_pages.FONTS
     fonts.mkdir(parents=True)
     for _, _, name in light_pages.FACES:
         (fonts / f"{name}.ttf").write_bytes(
-            (static / light_pages.FONTS / f"{name}.ttf").read_bytes()
+            (STATIC / light_pages.FONTS / f"{name}.ttf").read_bytes()
         )
     (tmp_path / "theme.css").write_text(CSS, encoding="utf-8")
     light_pages.write_icons(tmp_path, '<i class="fa-solid fa-rocket"></i>')

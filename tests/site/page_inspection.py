@@ -89,13 +89,16 @@ _COVERED_NUMBERS = """
     return formula.getBoundingClientRect().right > number.getBoundingClientRect().left + 1;
   }).map((number) => number.textContent)
 """
-# Boxes that scroll sideways and that the keyboard cannot reach.
+# Boxes that scroll sideways and that the keyboard cannot reach once somebody uses it.
 _OUT_OF_REACH = """
-() => [...document.querySelectorAll("article *")].filter((e) => {
+() => {
+  document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "Tab", bubbles: true}));
+  return [...document.querySelectorAll("article *")].filter((e) => {
     if (e.scrollWidth <= e.clientWidth + 1 || e.clientWidth === 0) return false;
     if (!["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return false;
     return e.tabIndex < 0 && !e.querySelector("a[href], button, input, [tabindex='0']");
-  }).map((e) => `${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`)
+  }).map((e) => `${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`);
+}
 """
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import address
 import page_inspection as inspection
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -152,11 +152,12 @@ def test_equations_are_numbered_by_chapter_and_can_be_followed(page: Page, site:
     links = page.locator("table.equation-index tbody td:first-child a")
     assert rows.count() == links.count() > 0
     for link, chapter in ((links.first, CHAPTERS[0]), (links.last, CHAPTERS[-1])):
-        number = link.inner_text()
+        number = link.text_content() or ""
         assert number.startswith(f"({int(chapter[5:7])}.")
         link.click()
         page.wait_for_url(f"**/{chapter}#equation-eq-*")
         target = page.locator(":target")
+        expect(target).to_be_in_viewport()  # although nothing above it has been laid out
         assert number in target.locator(".eqno").inner_text()
         page.go_back()
 
