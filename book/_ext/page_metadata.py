@@ -49,13 +49,27 @@ def in_words(tex: str) -> str:
     return re.sub(r"\\([A-Za-z]+)\s*", sign, tex).translate({ord(c): None for c in "{}\\"})
 
 
-def describe_without_tex(
+def describe_in_words(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """The page has been written when this is called; only descriptions are made of `doctree`."""
     if doctree is not None:
         for formula in list(doctree.findall(nodes.math)):
             formula.parent.replace(formula, nodes.Text(in_words(formula.astext())))
+        leave_out_sources(doctree)
+
+
+def leave_out_sources(doctree: nodes.document) -> None:
+    """Take the citations out: links to the bibliography, and the brackets around them."""
+    for link in list(doctree.findall(nodes.reference)):
+        if "bibliography.html#" not in link.get("refuri", ""):
+            continue
+        parent = link.parent
+        at = parent.index(link)
+        around = parent[max(at - 1, 0) : at + 2]
+        for part in around:
+            if part is link or part.astext().strip() in ("[", "]", ";", ","):
+                parent.remove(part)
 
 
 def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
@@ -72,5 +86,5 @@ def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_address, priority=900)
     app.connect("build-finished", write_sitemap)
-    app.connect("html-page-context", describe_without_tex, priority=100)
+    app.connect("html-page-context", describe_in_words, priority=100)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,6 +9,8 @@ import page_metadata
 import pydata_sphinx_theme
 import pytest
 import typefaces
+from docutils import nodes
+from docutils.utils import new_document
 from fontTools.ttLib import TTFont
 
 
@@ -98,3 +100,13 @@ def test_the_style_sheet_carries_the_fonts():
         assert ("data:font/woff2;base64,d09GMg" in rule) == given[
             -1
         ]  # wOF2, the mark of the format
+
+
+def test_a_description_names_no_sources():
+    link = nodes.reference("", "Hu et al., 2018", refuri="bibliography.html#id8", internal=True)
+    other = nodes.reference("", "Lemma 1", refuri="07_lemma1.html#lemma-1", internal=True)
+    words = [nodes.Text("Hu and Xing "), nodes.Text("["), link, nodes.Text("]"), nodes.Text(" by ")]
+    document = new_document("page")
+    document += nodes.paragraph("", "", *words, other)
+    page_metadata.leave_out_sources(document)
+    assert document.astext() == "Hu and Xing  by Lemma 1"
