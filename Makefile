@@ -13,7 +13,7 @@ FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
 PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
 .PHONY: help book test lint types unit notebooks exercises equations site-test serve pdf release \
-	readers learning address cover environment clean
+	readers learning full-scale address cover environment clean
 
 help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -67,6 +67,9 @@ readers: environment  ## run every notebook as in Colab, and as on Binder (half 
 
 learning: environment  ## train every model with three seeds, and its broken versions (an hour)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.learning.record $(CHECKS)
+
+full-scale: environment  ## run chapters with SCALE = "full", best on a GPU (CHAPTERS="07_lemma1")
+	$(RUN) tools/full_scale.py $(CHAPTERS)
 
 address: environment  ## make address URL=https://github.com/you/your-fork
 	$(RUN) tools/address.py $(URL)
