@@ -4,13 +4,12 @@
   var boxes =
     ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre, " +
     ".cell_output > .output";
-  var known = false;
-  window.addEventListener("resize", function () { known = false; });
-  document.fonts.addEventListener("loadingdone", function () { known = false; }); // may widen a box
-  document.addEventListener("toggle", function () { known = false; }, true);
+  var measured = 0; // the width of the window at which they were, or 0
+  document.fonts.addEventListener("loadingdone", function () { measured = 0; }); // may widen a box
+  document.addEventListener("toggle", function () { measured = 0; }, true);
   document.addEventListener("keydown", function (event) {
-    if (known || event.key !== "Tab") return;
-    known = true;
+    if (measured === window.innerWidth || event.key !== "Tab") return;
+    measured = window.innerWidth;
     document.querySelectorAll(boxes).forEach(function (box) {
       var scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1;
       if (scrolls && !box.closest("summary")) box.setAttribute("tabindex", "0");

@@ -163,6 +163,13 @@ def open_page(page: Page, url: str) -> list[str]:
     return found
 
 
+def resize(page: Page, width: int) -> None:
+    """Make the window `width` pixels wide, and wait until the page has been laid out for it."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("(width) => innerWidth === width", arg=width)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
 def look(page: Page) -> list[str]:
     """Faults of a page that is open, at its present width."""
     found = [f"mathematics not set: {text}" for text in page.evaluate(_UNSET_MATHEMATICS)]

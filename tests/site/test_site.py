@@ -90,7 +90,7 @@ def test_page(page: Page, site: str, name: str):
     if shift >= 0.02:
         found.append(f"layout shift {shift:.3f}")
     for width in (inspection.DESK, inspection.PHONE):
-        page.set_viewport_size({"width": width, "height": 900})
+        inspection.resize(page, width)
         found += [f"at {width} px: {fault}" for fault in inspection.look(page)]
         take_picture(page, f"{name.removesuffix('.html').replace('/', '-')}-{width}")
     for slider in page.locator(".unigen-slider").all():
