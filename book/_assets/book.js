@@ -17,6 +17,43 @@
   }, true);
 })();
 
+// The contents beside a page say where the reader is, after a jump and on the way up as well: the
+// theme marks a heading only while it passes.
+document.addEventListener("DOMContentLoaded", function () {
+  var links = Array.from(document.querySelectorAll("#pst-page-toc-nav a[href^='#']"));
+  var entries = document.querySelectorAll("#pst-page-toc-nav .toc-entry");
+  var whole = document.querySelector(".bd-article > section");
+  var waiting = false;
+  if (!links.length || !whole) return;
+
+  function linkTo(section) {
+    return links.find(function (link) { return decodeURIComponent(link.hash) === "#" + section.id; });
+  }
+  function mark() {
+    waiting = false;
+    var root = document.documentElement;
+    var atEnd = window.scrollY + window.innerHeight > root.scrollHeight - 4;
+    var line = window.innerHeight * (atEnd ? 1 : 0.3);
+    var here = null;
+    for (var inside = whole; inside; ) {
+      inside = Array.from(inside.children).filter(function (part) {
+        return part.tagName === "SECTION" && part.getBoundingClientRect().top < line && linkTo(part);
+      }).pop();
+      if (inside) here = linkTo(inside);
+    }
+    links.forEach(function (link) {
+      link.classList.toggle("active", link === here);
+      if (link === here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    });
+    entries.forEach(function (entry) { entry.classList.toggle("active", entry.contains(here)); });
+  }
+  window.addEventListener("scroll", function () {
+    if (!waiting) window.setTimeout(mark, 150);
+    waiting = true;
+  }, { passive: true });
+});
+
 // A copied formula is its TeX, ready for a Markdown cell or a paper.
 document.addEventListener("copy", function (event) {
   var selection = window.getSelection();

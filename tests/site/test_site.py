@@ -257,6 +257,18 @@ def test_steps_of_a_derivation_fold_and_a_link_into_one_unfolds_it(page: Page, s
     assert page.locator("section.folded").count() == steps.count() - 1
 
 
+def test_the_contents_beside_a_page_say_where_the_reader_is(page: Page, site: str):
+    inspection.open_page(page, f"{site}/{CHAPTERS[6]}")
+    headings = page.locator("article > section > section > h2")
+    here = page.locator("#pst-page-toc-nav a[aria-current]")
+    for number in (8, 3):  # down, and back up past headings that come in from above
+        headings.nth(number).evaluate("e => scrollBy(0, e.getBoundingClientRect().top - 250)")
+        name = (headings.nth(number).locator("xpath=..").get_attribute("id")) or ""
+        expect(here).to_have_attribute("href", f"#{name}")
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+    expect(here).to_have_attribute("href", "#further-reading")
+
+
 def test_a_link_shows_what_it_leads_to(page: Page, site: str):
     """An equation of this page, one of another page, and a source; by mouse and by keyboard."""
     inspection.open_page(page, f"{site}/{CHAPTERS[6]}")
