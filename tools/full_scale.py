@@ -6,7 +6,7 @@
 A copy of the notebook runs with `SCALE = "full"` in place of `SCALE = "quick"`, on the GPU where
 there is one. Kept are the outputs of every section that asks for it: text and figures, in
 `results/full/CHAPTER/`, with commit, device, versions, date and seconds. A chapter is recorded as a
-whole or not at all, so a run that was stopped goes on with the chapter that it had begun. The full
+whole or not at all: a call that was stopped begins again with the chapter that it was at. The full
 data sets come from `UNIGEN_DATA`, or are downloaded.
 """
 
@@ -19,15 +19,15 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
@@ -88,12 +88,20 @@ def outputs(notebook: Any, folder: Path) -> list[dict[str, Any]]:
     return kept
 
 
+def differs_from_commit(path: Path) -> bool:
+    """Whether a file is not as the last commit has it."""
+    status = ["git", "status", "--porcelain", "--", str(path.resolve())]
+    done = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode != 0 or bool(done.stdout.strip())
+
+
 def record(path: Path, records: Path = RECORDS) -> Path:
     """Run one chapter at full scale; returns the folder of its record.
 
     Raises:
         ValueError: the chapter has no switch.
         CellExecutionError: a cell failed; an earlier record stays as it was.
+        DeadKernelError: the process of the notebook died; the same holds.
     """
     from throughput import provenance
 
@@ -102,9 +110,10 @@ def record(path: Path, records: Path = RECORDS) -> Path:
     notebook = nbformat.read(path, 4)
     running = at_full_scale(notebook)
     about = provenance(pick_device("auto"))
+    about["uncommitted_changes"] = bool(about["uncommitted_changes"]) or differs_from_commit(path)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as elsewhere:
-        NotebookClient(running, timeout=None, resources={"metadata": {"path": elsewhere}}).execute()
+    place = {"metadata": {"path": str(path.parent)}}  # where the book's build runs it as well
+    NotebookClient(running, timeout=None, resources=place).execute()
     seconds = time.perf_counter() - started
     target = records / path.stem
     draft = records / f".{path.stem}"
@@ -140,13 +149,15 @@ def main() -> int:
         stem for stem in paths if not (RECORDS / stem / "record.json").is_file()
     ]
     os.environ["TQDM_DISABLE"] = "1"
+    if os.environ.get("UNIGEN_DATA"):  # notebooks run in another folder
+        os.environ["UNIGEN_DATA"] = str(Path(os.environ["UNIGEN_DATA"]).resolve())
     failed = 0
     for stem in chosen:
         print(f"[full scale] {stem} ...", flush=True)
         started = time.perf_counter()
         try:
             record(paths[stem])
-        except (CellExecutionError, ValueError) as error:
+        except (CellExecutionError, DeadKernelError, ValueError) as error:
             failed += 1
             print(f"[full scale] {stem} was not recorded: {error}", file=sys.stderr, flush=True)
         else:

@@ -44,6 +44,7 @@ def record(tmp_path):
 def test_the_whole_section_of_the_switch_is_kept_and_nothing_else(record):
     assert record["cells"] == [{"cell": "shows", "text": "n = 20\n", "pictures": []}]
     assert record["commit"]
+    assert record["uncommitted_changes"]  # this notebook is in no commit
     assert record["seconds"] > 0
 
 
