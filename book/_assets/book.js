@@ -5,15 +5,22 @@
     ".pst-scrollable-table-container, mjx-container[display='true'], .long mjx-container, pre, " +
     ".cell_output > .output";
   var measured = 0; // the width of the window at which they were, or 0
-  document.fonts.addEventListener("loadingdone", function () { measured = 0; }); // may widen a box
-  document.addEventListener("toggle", function () { measured = 0; }, true);
-  document.addEventListener("keydown", function (event) {
-    if (measured === window.innerWidth || event.key !== "Tab") return;
+  function measure() {
     measured = window.innerWidth;
     document.querySelectorAll(boxes).forEach(function (box) {
       var scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1;
       if (scrolls && !box.closest("summary")) box.setAttribute("tabindex", "0");
     });
+  }
+  // A typeface that arrives late, or a fold that opens, may widen a box: for a reader who uses the
+  // keyboard they are measured again at once, so that the next Tab finds them.
+  function again() {
+    if (measured) measure();
+  }
+  document.fonts.addEventListener("loadingdone", again);
+  document.addEventListener("toggle", again, true);
+  document.addEventListener("keydown", function (event) {
+    if (event.key === "Tab" && measured !== window.innerWidth) measure();
   }, true);
 })();
 

@@ -205,6 +205,8 @@ def accessibility(page: Page, colours: bool = False) -> list[str]:
         """,
         alike,
     )
+    # The look at the page may have asked for a typeface that is still on its way.
+    page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => setTimeout(done)))")
     context = {"exclude": [["mjx-container"]]} if colours else None
     found = Axe().run(page, context=context, options=options).response["violations"]
     return [
