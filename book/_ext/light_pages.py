@@ -2,17 +2,22 @@
 
 Every icon of Font Awesome twice (as a script that replaces each icon once more after the page was
 drawn, and as fonts of which a page shows twenty signs), and the search index on pages that send
-their reader to the search page anyway. What is left waits for nothing: scripts run when the page is
-there, and the theme's measuring of every box of the page, which would lay all of it out before the
-reader has seen any, is left to `book.js`.
+their reader to the search page anyway. What is left waits for nothing: pictures come when the
+reader comes near them, scripts run when the page is there, and the theme's measuring of every box
+of the page, which would lay all of it out before the reader has seen any, is left to `book.js`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
+import os
 import re
+import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -55,6 +60,36 @@ def deferred(page: str) -> str:
         return text if at_once or re.search(r"\b(defer|async)\b", text) else f"{text[:-1]} defer>"
 
     return re.sub(r'<script\b[^>]*\bsrc="[^"]*_static/[^"]*"[^>]*>', defer, page)
+
+
+def with_light_pictures(page: str, folder: Path, images: Path) -> str:
+    """A page's HTML whose pictures come when the reader comes near them, in their place.
+
+    Those that the page carries (the positions of a slider) become files in `images`; each gets its
+    size, so that nothing moves when it arrives. `folder` is that of the page.
+    """
+
+    def light(tag: re.Match[str]) -> str:
+        text = tag.group()
+        source = re.search(r'\bsrc="([^"]*)"', text)
+        if source is None or re.search(r"\b(width|loading)=", text):
+            return text
+        inside = source[1].partition("data:image/png;base64,")[2]
+        path = folder / unquote(source[1])
+        if inside:
+            content = base64.b64decode(inside)
+            path = images / f"{hashlib.sha256(content).hexdigest()}.png"
+            images.mkdir(exist_ok=True)
+            path.write_bytes(content)
+            name = Path(os.path.relpath(path, folder)).as_posix()
+            text = text.replace(source[0], f'src="{name}"')
+        elif path.suffix != ".png" or not path.is_file():
+            return text
+        # The first part of a PNG says how large it is.
+        width, height = struct.unpack(">II", path.read_bytes()[16:24])
+        return text.replace("<img", f'<img loading="lazy" width="{width}" height="{height}"', 1)
+
+    return re.sub(r"<img\b[^>]*>", light, page)
 
 
 def icons_in(pages: str, css: str) -> set[str]:
@@ -113,6 +148,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         light = without_scripts(page, unused)
         if path.name != "search.html":  # its scripts lean on each other in the page
             light = deferred(light)
+        light = with_light_pictures(light, path.parent, out / "_images")
         # Sphinx calls the bibliography a list, and its entries something else than a list's.
         light = light.replace(' role="list" class="citation-list"', ' class="citation-list"')
         if light != page:

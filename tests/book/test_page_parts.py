@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import light_pages
@@ -37,6 +39,27 @@ def test_scripts_run_after_the_page_but_for_the_one_that_the_page_fills_in():
         'src="../_static/design-tabs.js?v=f">', 'src="../_static/design-tabs.js?v=f" defer>'
     )
     assert light_pages.deferred(light_pages.deferred(page)) == light_pages.deferred(page)
+
+
+def test_pictures_come_when_the_reader_comes_near_and_have_their_place(tmp_path: Path):
+    page, images = tmp_path / "book", tmp_path / "_images"
+    page.mkdir()
+    images.mkdir()
+    png = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAIAAAADCAAAAAC4HznGAAAADklEQVR4nGNgYPgPQgAIAAP/dyVqCAAAAABJRU5ErkJggg=="
+    )
+    (images / "figure.png").write_bytes(png)
+    inside = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" hidden>'
+    html = f'<img alt="a" src="../_images/figure.png" />{inside}<img src="../mark.svg" alt="">'
+    first, second, third = re.findall(
+        "<img[^>]*>", light_pages.with_light_pictures(html, page, images)
+    )
+    place = '<img loading="lazy" width="2" height="3" '
+    assert first == f'{place}alt="a" src="../_images/figure.png" />'
+    name = re.fullmatch(f'{re.escape(place)}src="../(_images/[0-9a-f]{{64}}.png)" hidden>', second)
+    assert name is not None
+    assert (tmp_path / name[1]).read_bytes() == png
+    assert third == '<img src="../mark.svg" alt="">'
 
 
 STATIC = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
