@@ -61,6 +61,17 @@ document.addEventListener("DOMContentLoaded", function () {
   }, { passive: true });
 });
 
+// A slider's other pictures are fetched when the reader is about to move it.
+["pointerover", "focusin"].forEach(function (name) {
+  document.addEventListener(name, function (event) {
+    var slider = event.target.closest && event.target.closest(".unigen-slider");
+    if (!slider) return;
+    slider.querySelectorAll("img[loading]").forEach(function (image) {
+      image.removeAttribute("loading");
+    });
+  });
+});
+
 // A copied formula is its TeX, ready for a Markdown cell or a paper.
 document.addEventListener("copy", function (event) {
   var selection = window.getSelection();

@@ -59,11 +59,17 @@ _RAW_TEX = r"""
   return found;
 }
 """
+# Those that come when the reader comes near them are asked for first.
 _IMAGES = r"""
-() => [...document.querySelectorAll("article img")].filter((image) => {
+async () => {
+  const images = [...document.querySelectorAll("article img")];
+  images.forEach((image) => { image.loading = "eager"; });
+  await Promise.all(images.map((image) => image.decode().catch(() => null)));
+  return images.filter((image) => {
     const alt = image.getAttribute("alt") || "";
     return alt.length < 10 || /\.(png|svg|jpe?g)$/.test(alt) || image.naturalWidth === 0;
-  }).map((image) => `${(image.getAttribute("src") || "").slice(0, 60)} alt="${image.alt}"`)
+  }).map((image) => `${(image.getAttribute("src") || "").slice(0, 60)} alt="${image.alt}"`);
+}
 """
 _TOO_WIDE = """
 () => {

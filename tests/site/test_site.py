@@ -180,6 +180,24 @@ def test_a_chapter_works_from_a_file_on_disk(page: Page):
     assert not found, "\n" + "\n".join(found)
 
 
+def test_pictures_wait_for_the_reader_and_a_sliders_for_the_hand(page: Page, site: str):
+    with_slider = [n for n in PAGES if "unigen-slider" in (SITE / n).read_text(encoding="utf-8")]
+    inspection.open_page(page, f"{site}/{with_slider[0]}")
+    slider = page.locator(".unigen-slider").first
+    hidden = slider.locator("img[hidden]")
+    assert hidden.count() > 3
+    come = "all => all.filter((image) => image.naturalWidth > 0).length"
+    assert hidden.evaluate_all(come) == 0
+    slider.locator("input").hover()
+    hidden.evaluate_all("all => Promise.all(all.map((image) => image.decode())).then(() => null)")
+    assert hidden.evaluate_all(come) == hidden.count()
+    far = page.locator("article figure img").last
+    assert far.evaluate("image => [image.naturalWidth, image.width > 0]") == [0, True]
+    far.scroll_into_view_if_needed()
+    far.evaluate("image => image.decode().then(() => null)")
+    assert far.evaluate("image => image.naturalWidth") > 0
+
+
 def test_a_chapter_is_complete_without_javascript(browser: Browser, site: str):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
