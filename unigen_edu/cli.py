@@ -135,6 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", **seed, help=f"of the draws{default}")
     evaluate.add_argument("--device", **device)
 
+    again = command(
+        "reproduce",
+        _reproduce,
+        "Run the comparisons of a table, over many seeds, and print it.",
+        "\nEach run leaves a record; the same command does what is missing and continues what was"
+        "\ninterrupted. Without a table it lists them."
+        "\n\n  unigen reproduce A"
+        "\n  unigen reproduce gan-iwgan --scale paper --device cuda",
+    )
+    again.add_argument("tables", nargs="*", metavar="TABLE", help="A to D, or a comparison's name")
+    again.add_argument("--scale", default="laptop", help=f"laptop or paper{default}")
+    again.add_argument("--seeds", type=_count, default=10, help=f"seeds of each arm{default}")
+    again.add_argument("--device", **device)
+    again.add_argument(
+        "--out", type=Path, default=Path("results/runs"), help=f"folder of the records{default}"
+    )
+    again.add_argument("--quiet", action="store_true", help="no progress bar")
+
     command("models", _models, "List the models with their phases and options.")
 
     data = command(
@@ -383,6 +401,37 @@ def _evaluate(given: argparse.Namespace) -> int:
     found = metrics.evaluate(model, name, seed=given.seed)
     print(json.dumps({"model": model.name, "data": name, "step": run["step"], **found}, indent=2))
     return SUCCESS
+
+
+def _reproduce(given: argparse.Namespace) -> int:
+    from unigen_edu import experiments
+
+    if given.scale not in experiments.SCALES:
+        known = ", ".join(experiments.SCALES)
+        raise UnigenError(f"There is no scale '{given.scale}'; choose one of: {known}.")
+    if not given.tables:
+        for table, comparisons in experiments.TABLES.items():
+            for comparison in comparisons:
+                arms = ", ".join(arm.name for arm in comparison.arms)
+                print(f"{table}  {comparison.name:<20} {comparison.title}: {arms}")
+        return SUCCESS
+    if given.seeds < 1:
+        raise UnigenError(f"--seeds is {given.seeds}, but there must be at least 1.")
+    chosen, scale = experiments.find(given.tables), experiments.SCALES[given.scale]
+    failed = experiments.reproduce(
+        chosen,
+        scale,
+        seeds=range(given.seeds),
+        device=given.device,
+        out=given.out,
+        work=Path("runs") / "reproduce",
+        progress=not given.quiet,
+    )
+    for comparison in chosen:
+        print("\n" + experiments.as_text(comparison, scale, given.out))
+    for path in failed:
+        print(f"A run failed; {path} says why.", file=sys.stderr)
+    return FAILURE if failed else SUCCESS
 
 
 def _models(given: argparse.Namespace) -> int:

@@ -1,0 +1,175 @@
+"""`unigen reproduce`: what is run, what is recorded, and what the tables make of it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import scipy.stats
+import torch
+
+from unigen_edu import cli, data, experiments, models
+from unigen_edu.errors import UnigenError
+from unigen_edu.experiments import Arm, Comparison, Scale
+
+TINY = Scale("tiny", "mnist-mini", steps=4, batch_size=16, samples=100, network="mlp")
+PAIR = Comparison(
+    "gan-iwgan",
+    "A",
+    "a pair",
+    (Arm("gan", {"latent": 2}), Arm("iwgan", {"latent": 2, "k": 2}, "iwgan, k = 2")),
+    "modes_covered",
+    higher_is_better=True,
+    data="ring",
+)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run `PAIR` into a folder of its own; returns (failed, lines that were said)."""
+    # Without processes beside this one, whose start takes longer than these runs.
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+    def run(scale=TINY, seeds=(0, 1), out="out", work="work", comparison=PAIR):
+        said: list[str] = []
+        failed = experiments.reproduce(
+            [comparison], scale, seeds=seeds, device="cpu", out=tmp_path / out,
+            work=tmp_path / work, progress=False, say=said.append,
+        )  # fmt: skip
+        return failed, said
+
+    return run
+
+
+def records(tmp_path, out="out"):
+    paths = sorted((tmp_path / out).rglob("seed*.json"))
+    return {str(p.relative_to(tmp_path / out)): json.loads(p.read_text()) for p in paths}
+
+
+def test_every_run_leaves_a_record_and_is_not_done_again(run, tmp_path):
+    failed, said = run()
+    assert failed == []
+    assert [line.split(",")[0] for line in said] == ["gan-iwgan: gan", "gan-iwgan: iwgan"]
+    found = records(tmp_path)
+    assert set(found) == {
+        f"tiny/gan-iwgan/{arm}/seed{seed}.json" for arm in ("gan", "iwgan-k-2") for seed in (0, 1)
+    }
+    one = found["tiny/gan-iwgan/gan/seed1.json"]
+    assert one["status"] == "done"
+    assert one["seed"] == 1
+    assert one["steps"] == 4
+    assert one["options"] == {"latent": 2}
+    assert one["metrics"]["samples"] == 100
+    assert one["curve"]["step"][-1] == 4
+    assert one["device"] == "cpu"
+    assert one["commit"]
+    assert not list((tmp_path / "work").rglob("*.safetensors"))
+    assert run() == ([], [])
+
+
+def test_the_records_are_those_of_runs_by_themselves(run, tmp_path):
+    run(seeds=(0, 1))
+    run(seeds=(1,), out="alone", work="other")
+    together, alone = records(tmp_path), records(tmp_path, "alone")
+    for name, record in alone.items():
+        assert record["parameters_sha256"] == together[name]["parameters_sha256"]
+        assert record["metrics"] == together[name]["metrics"]
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_numbers(run, tmp_path, monkeypatch):
+    run(out="whole", work="other")
+    write = experiments._write
+
+    def full_disk(path, record):
+        raise UnigenError("The record cannot be written (No space left on device).")
+
+    half = Scale("tiny", "mnist-mini", steps=2, batch_size=16, samples=100, network="mlp")
+    monkeypatch.setattr(experiments, "_write", full_disk)
+    with pytest.raises(UnigenError, match="No space left"):
+        run(scale=half)
+    assert list((tmp_path / "work").rglob("*.safetensors"))
+    monkeypatch.setattr(experiments, "_write", write)
+    run()
+    whole, continued = records(tmp_path, "whole"), records(tmp_path)
+    assert set(whole) == set(continued)
+    for name, record in whole.items():
+        assert record["parameters_sha256"] == continued[name]["parameters_sha256"]
+        assert record["metrics"] == continued[name]["metrics"]
+
+
+def test_a_seed_that_fails_leaves_the_others_and_says_why(run, tmp_path, monkeypatch):
+    fit_seeds = experiments.fit_seeds
+
+    def one_diverges(name, dataset, *, seeds, **settings):
+        if name == "gan" and 1 in seeds:
+            raise UnigenError("The loss of seed 1 is not finite at step 3.")
+        return fit_seeds(name, dataset, seeds=seeds, **settings)
+
+    monkeypatch.setattr(experiments, "fit_seeds", one_diverges)
+    failed, _ = run(seeds=(0, 1, 2))
+    assert [path.name for path in failed] == ["seed1.json"]
+    lost = json.loads(failed[0].read_text())
+    assert (lost["status"], lost["reason"]) == (
+        "failed",
+        "The loss of seed 1 is not finite at step 3.",
+    )
+    base, variant = experiments.summarise(PAIR, TINY, tmp_path / "out")
+    assert set(base.values) == {0, 2}
+    assert base.failed == {1: lost["reason"]}
+    assert set(variant.values) == {0, 1, 2}
+    assert variant.difference is not None
+    assert "failed: 1" in experiments.as_text(PAIR, TINY, tmp_path / "out")
+
+
+def write_values(folder, arm, values):
+    for seed, value in enumerate(values):
+        path = experiments.record_path(folder, TINY, PAIR, arm, seed)
+        record = {"seed": seed, "status": "done", "metrics": {"modes_covered": value}}
+        experiments._write(path, record)
+
+
+def test_the_table_has_means_and_paired_differences(tmp_path):
+    write_values(tmp_path, PAIR.arms[0], [-100.0, -110.0, -120.0])
+    write_values(tmp_path, PAIR.arms[1], [-99.0, -111.0, -117.0])
+    base, variant = experiments.summarise(PAIR, TINY, tmp_path)
+    assert (base.mean, base.sd, base.difference) == (-110.0, 10.0, None)
+    d = variant.difference
+    assert d.mean == pytest.approx(1.0)
+    assert (d.better, d.worse) == (2, 1)
+    # Differences 1, -1, 3: standard deviation 2; the quantile of Student's t is 4.3027.
+    assert d.half_width == pytest.approx(4.302653 * 2 / math.sqrt(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 10, 29])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+def test_the_quantiles_are_those_of_scipy(level, degrees):
+    ours = experiments._student_t(level, degrees)
+    assert ours == pytest.approx(scipy.stats.t.ppf(0.5 + level / 2, degrees), rel=1e-10)
+
+
+def test_a_share_is_taken_of_every_class():
+    whole = data.load("mnist-mini", "train")
+    kept = experiments.first_of_each_class(whole, 0.01)
+    assert torch.bincount(whole.labels[kept]).tolist() == [10] * 10
+    assert kept.tolist() == sorted(kept.tolist())
+
+
+@pytest.mark.parametrize("comparison", experiments.COMPARISONS, ids=lambda c: c.name)
+def test_every_declared_arm_can_be_made(comparison):
+    scale = experiments.SCALES["laptop"]
+    train_set = experiments.training_set(comparison, scale)
+    names = [arm.name for arm in comparison.arms]
+    assert len(set(names)) == len(names)
+    for arm in comparison.arms:
+        options = experiments.arm_options(comparison, arm, scale, train_set)
+        models.create(arm.model, shape=train_set.shape, **options)
+
+
+def test_unknown_tables_and_scales_are_named(capsys):
+    with pytest.raises(UnigenError, match="no table or comparison 'E'; choose from: A, B"):
+        experiments.find(["A", "E"])
+    assert cli.main(["reproduce", "A", "--scale", "moon"]) == 2
+    assert "choose one of: laptop, paper" in capsys.readouterr().err
+    assert cli.main(["reproduce"]) == 0
+    assert "gan-iwgan" in capsys.readouterr().out

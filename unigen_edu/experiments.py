@@ -1,0 +1,643 @@
+"""The comparisons of the paper and of the book, declared; `unigen reproduce` runs them.
+
+A *comparison* trains several *arms* (models with their options) on the same data, for the same
+number of steps, with the same optimiser and the same seeds, and measures each by the same metric.
+The first arm is the one that the others are compared with, seed by seed.
+
+Each run ends as one JSON, `results/runs/SCALE/COMPARISON/ARM/seed0.json`: configuration, seed,
+commit, device, versions, wall time, metrics, curve. A run that failed leaves a record as well,
+which says why. Tables are made from these files only (:func:`summarise`). Work that is unfinished
+is kept in `work`: whatever stops a run, the same call continues it, to the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unigen_edu import __version__, checkpoints, data, metrics, models
+from unigen_edu.classifier import load_classifier
+from unigen_edu.data import Dataset
+from unigen_edu.declarations import Model
+from unigen_edu.errors import UnigenError
+from unigen_edu.seeds import SeedRun, fit_seeds
+from unigen_edu.training import Interrupted, pick_device
+
+__all__ = [
+    "SCALES",
+    "TABLES",
+    "Arm",
+    "Comparison",
+    "Difference",
+    "Row",
+    "Scale",
+    "as_text",
+    "find",
+    "reproduce",
+    "student_t_half_width",
+    "summarise",
+]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a model, its options, and a name if the options make one."""
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.label or self.model
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms that differ in nothing but what they are.
+
+    Attributes:
+        name: of its folder in the results.
+        table: "A" to "D".
+        title: what is compared, in words.
+        arms: the first is the one that the others are compared with.
+        metric: a key of `metrics.evaluate`, or "class_accuracy".
+        higher_is_better: of the metric.
+        data: name of the data set, "{digits}" where the scale says which digits.
+        share: of the training images that are used, by class, from the first on; 1 uses all.
+        labelled: number of labelled images among the training images, as a share; None: all.
+        options: of every arm's model.
+        lr, betas: of Adam.
+        effort: relative number of steps; 1 is that of the scale.
+    """
+
+    name: str
+    table: str
+    title: str
+    arms: tuple[Arm, ...]
+    metric: str
+    higher_is_better: bool
+    data: str = "{digits}"
+    share: float = 1.0
+    labelled: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    effort: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything: `paper` wants a GPU, `laptop` two cores and an hour."""
+
+    name: str
+    digits: str
+    steps: int
+    batch_size: int
+    samples: int
+    network: str
+
+
+SCALES = {
+    "laptop": Scale("laptop", "mnist-mini", 2000, 64, 2000, "mlp"),
+    "paper": Scale("paper", "mnist", 30_000, 64, 10_000, "conv"),
+}
+
+_AUTOENCODER: dict[str, Any] = {"lr": 1e-3, "betas": (0.9, 0.999)}
+
+
+def _pair(base: str, variant: str, **options: Any) -> tuple[Arm, Arm]:
+    return Arm(base, options), Arm(variant, options)
+
+
+def _bounds(base: str, variant: str, what: str) -> list[Comparison]:
+    """Table B's bounds: trained on a hundredth, a tenth and all of the images."""
+    return [
+        Comparison(
+            f"{base}-{variant}-{percent}",
+            "B",
+            f"{what}, trained on {percent} % of the images",
+            _pair(base, variant),
+            "elbo",
+            higher_is_better=True,
+            share=percent / 100,
+            **_AUTOENCODER,
+        )
+        for percent in (1, 10, 100)
+    ]
+
+
+def _semi_supervised() -> list[Comparison]:
+    return [
+        Comparison(
+            f"svae-aasvae-{percent}",
+            "B",
+            f"error on the test set with {percent} % of the labels",
+            _pair("svae", "aasvae"),
+            "test_error",
+            higher_is_better=False,
+            labelled=percent / 100,
+            **_AUTOENCODER,
+        )
+        for percent in (1, 10)
+    ]
+
+
+_DRAWS = (1, 2, 5, 10, 20)
+
+COMPARISONS: tuple[Comparison, ...] = (
+    Comparison(
+        "gan-iwgan",
+        "A",
+        "importance weights in a GAN",
+        (Arm("gan"), *(Arm("iwgan", {"k": k}, f"iwgan, k = {k}") for k in _DRAWS)),
+        "inception_score",
+        higher_is_better=True,
+    ),
+    Comparison(
+        "cgan-iwcgan",
+        "A",
+        "importance weights in a conditional GAN",
+        _pair("cgan", "iwcgan"),
+        "class_accuracy",
+        higher_is_better=True,
+    ),
+    *_bounds("vae", "aavae", "an adversary in a VAE"),
+    *_bounds("cvae", "aacvae", "an adversary in a conditional VAE"),
+    *_semi_supervised(),
+    Comparison(
+        "samples",
+        "C",
+        "models that draw digits",
+        tuple(
+            Arm(model)
+            for model in (
+                "gan",
+                "iwgan",
+                "infogan",
+                "vae",
+                "iwae",
+                "aavae",
+                "aae",
+                "vaegan",
+                "ali",
+                "fgan",
+            )
+        ),
+        "frechet_distance",
+        higher_is_better=False,
+    ),
+    Comparison(
+        "f-divergences",
+        "D",
+        "f-GANs and f-GMs on the ring of Gaussians",
+        tuple(
+            Arm(model, {"divergence": f}, f"{model}, {f}")
+            for model in ("fgan", "fgm")
+            for f in ("js", "kl", "reverse-kl", "pearson", "hellinger")
+        ),
+        "modes_covered",
+        higher_is_better=True,
+        data="ring",
+    ),
+)
+TABLES = {
+    table: tuple(c for c in COMPARISONS if c.table == table)
+    for table in sorted({c.table for c in COMPARISONS})
+}
+
+
+def find(names: Sequence[str]) -> list[Comparison]:
+    """The comparisons of tables ("A") or by name ("gan-iwgan"), in the order of their declaration.
+
+    Raises:
+        UnigenError: there is no such table or comparison.
+    """
+    known = [*TABLES, *(c.name for c in COMPARISONS)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UnigenError(
+            f"There is no table or comparison '{unknown[0]}'; choose from: {', '.join(known)}."
+        )
+    return [c for c in COMPARISONS if c.table in names or c.name in names]
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def training_set(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
+    """What every arm of a comparison is trained on."""
+    name = comparison.data.format(digits=scale.digits)
+    whole = data.load(name, "train", root=root)
+    if comparison.labelled is not None:
+        count = round(comparison.labelled * len(whole))
+        return data.load(f"{name}+{count}", "train", root=root)
+    if comparison.share < 1:
+        whole = whole.subset(first_of_each_class(whole, comparison.share))
+    return whole.binarised(seed=0) if comparison.metric == "elbo" else whole
+
+
+def first_of_each_class(dataset: Dataset, share: float) -> Tensor:
+    """Indices, in order, of the first `share` of the samples of each class."""
+    assert dataset.labels is not None
+    labels = dataset.labels.cpu()
+    kept = [
+        (labels == c).nonzero()[:, 0][: max(1, round(share * int((labels == c).sum())))]
+        for c in labels.unique()
+    ]
+    return torch.cat(kept).sort().values
+
+
+def arm_options(
+    comparison: Comparison, arm: Arm, scale: Scale, train_set: Dataset
+) -> dict[str, Any]:
+    """Options of an arm's model: those of the scale and the data, the comparison's, its own."""
+    known = models.options(arm.model)
+    options: dict[str, Any] = {}
+    if "network" in known and len(train_set.shape) == 3:
+        options["network"] = scale.network
+    if "classes" in known and train_set.num_classes is not None:
+        options["classes"] = train_set.num_classes
+    return options | dict(comparison.options) | dict(arm.options)
+
+
+def class_accuracy(model: Model, samples: int, seed: int) -> float:
+    """Share of samples that the project's classifier takes for the class that was asked for."""
+    classifier = load_classifier(model.device)
+    asked = torch.arange(samples, device=model.device) % 10
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            drawn = model.sample(samples, asked)  # type: ignore[call-arg]
+            said = torch.cat([classifier(part).argmax(1) for part in drawn.split(1000)])
+    return (said == asked).double().mean().item()
+
+
+def measure(comparison: Comparison, scale: Scale, model: Model, seed: int) -> dict[str, Any]:
+    """Every metric that applies to a trained model, that of the comparison among them."""
+    name = comparison.data.format(digits=scale.digits)
+    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed)
+    if comparison.metric == "class_accuracy":
+        found["class_accuracy"] = class_accuracy(model, scale.samples, seed)
+    if comparison.metric not in found:
+        raise UnigenError(f"{comparison.name}: the model {model.name} has no {comparison.metric}.")
+    return found
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """What a reader needs to judge a run: code, machine, versions and date."""
+    cuda = device.type == "cuda"
+    return {
+        "commit": _commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": str(device),
+        "machine": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {
+            "unigen_edu": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package is in, marked if it was changed; else None."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + (" with changes" if git("status", "--porcelain", "--", ".") else "")
+
+
+def record_path(out: str | Path, scale: Scale, comparison: Comparison, arm: Arm, seed: int) -> Path:
+    """Where the record of a run stands."""
+    return Path(out) / scale.name / comparison.name / _folder_name(arm) / f"seed{seed}.json"
+
+
+def _folder_name(arm: Arm) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", arm.name)
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record whole, or leave what was there."""
+    draft = path.with_suffix(".draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UnigenError(
+            f"The record {path} cannot be written ({error.strerror}): put that right and run the "
+            "same command again; what was trained is kept."
+        ) from None
+
+
+# --- all runs -------------------------------------------------------------------------------------
+
+
+def reproduce(
+    comparisons: Iterable[Comparison],
+    scale: Scale,
+    *,
+    seeds: Sequence[int] = tuple(range(10)),
+    device: str | torch.device = "auto",
+    out: str | Path = "results/runs",
+    work: str | Path = "runs/reproduce",
+    root: str | Path | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Do every run that has no record yet; returns the records of runs that failed.
+
+    Args:
+        comparisons: what to run; see :func:`find`.
+        scale: how much of it.
+        seeds: the same for every arm.
+        device: as for `fit`. On a GPU the seeds of an arm are trained as one stack, on a CPU side
+            by side.
+        out: folder of the records.
+        work: folder of unfinished runs; each is deleted once its record is written.
+        root: folder of the data, as in `data.load`.
+        progress: show a progress bar for each arm.
+        say: called with a line for each arm.
+
+    Raises:
+        UnigenError: data that are missing, a folder that cannot be written, a device that was lost.
+        Interrupted: on Ctrl-C or SIGTERM, after checkpoints were written.
+    """
+    target = pick_device(device)
+    checkpoints.prepare_folder(out)
+    plan = [
+        (comparison, arm, missing)
+        for comparison in comparisons
+        for arm in comparison.arms
+        if (
+            missing := [
+                seed
+                for seed in seeds
+                if not record_path(out, scale, comparison, arm, seed).exists()
+            ]
+        )
+    ]
+    waiting = sum(len(missing) * comparison.effort for comparison, _, missing in plan)
+    spent = done = 0.0
+    failed = []
+    for comparison, arm, missing in plan:
+        left = f", about {_duration(spent / done * (waiting - done))} left" if done else ""
+        say(f"{comparison.name}: {arm.name}, {len(missing)} seeds{left}")
+        started = time.perf_counter()
+        failed += _run_arm(
+            comparison, arm, scale, missing, target, Path(out), Path(work), root, progress
+        )
+        spent += time.perf_counter() - started
+        done += len(missing) * comparison.effort
+    return failed
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def _run_arm(
+    comparison: Comparison,
+    arm: Arm,
+    scale: Scale,
+    seeds: list[int],
+    target: torch.device,
+    out: Path,
+    work: Path,
+    root: str | Path | None,
+    progress: bool,
+) -> list[Path]:
+    """All seeds of an arm: trained together, or, if one of them fails, each by itself."""
+    train_set = training_set(comparison, scale, root)
+    steps = round(scale.steps * comparison.effort)
+    folder = work / scale.name / comparison.name / _folder_name(arm)
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "options": arm_options(comparison, arm, scale, train_set),
+        "batch_size": min(scale.batch_size, len(train_set)),
+        "lr": comparison.lr,
+        "betas": comparison.betas,
+        "log_every": max(1, steps // 40),
+    }
+    about = {
+        "comparison": comparison.name,
+        "title": comparison.title,
+        "scale": asdict(scale),
+        "arm": arm.name,
+        "model": arm.model,
+        **settings,
+        "metric": comparison.metric,
+        "data": train_set.fingerprint,
+    }
+
+    def train(some: list[int]) -> list[SeedRun]:
+        return fit_seeds(
+            arm.model, train_set, seeds=some, device=target, out=folder, progress=progress,
+            **settings,
+        )  # fmt: skip
+
+    def keep(run: SeedRun) -> None:
+        history = run.history
+        found = measure(comparison, scale, run.model.to(target), run.seed)
+        result = {
+            "status": "done",
+            "metrics": found,
+            "training_seconds": round(history.seconds, 3),
+            "parameters_sha256": checkpoints.parameter_checksum(run.model),
+            "curve": {"step": history.steps, **history.terms},
+        }
+        path = record_path(out, scale, comparison, arm, run.seed)
+        _write(path, {**about, "seed": run.seed, **result, **provenance(target)})
+        shutil.rmtree(folder / f"seed{run.seed}", ignore_errors=True)
+
+    failed = []
+    try:
+        together: list[SeedRun] | None = train(seeds)
+    except Interrupted:
+        raise
+    except UnigenError:
+        together = None  # at least one seed has failed; the others go on without it
+    except RuntimeError as error:
+        if target.type == "cpu":
+            raise
+        raise UnigenError(
+            f"The device '{target}' failed ({str(error).splitlines()[0]}): run the same command "
+            "again; it continues from the last checkpoints."
+        ) from error
+    for seed in seeds:
+        try:
+            run = train([seed])[0] if together is None else together[seeds.index(seed)]
+        except Interrupted:
+            raise
+        except UnigenError as error:
+            path = record_path(out, scale, comparison, arm, seed)
+            reason = {"status": "failed", "reason": str(error)}
+            _write(path, {**about, "seed": seed, **reason, **provenance(target)})
+            failed.append(path)
+        else:
+            keep(run)
+    return failed
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of an arm from the first one, seed by seed.
+
+    Attributes:
+        mean: of the differences.
+        half_width: of the 95 % interval around it (Student's t); NaN for a single seed.
+        better, worse: on how many seeds the arm is.
+    """
+
+    mean: float
+    half_width: float
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of a comparison, over its seeds.
+
+    Attributes:
+        values: of the metric, by seed; of runs that are done.
+        failed: why, by seed; of runs that failed.
+        mean, sd: of the values; the sd has n - 1 in the denominator and is NaN for one seed.
+        difference: from the first arm, on the seeds that both have; None for the first arm.
+    """
+
+    arm: Arm
+    values: dict[int, float]
+    failed: dict[int, str]
+    mean: float
+    sd: float
+    difference: Difference | None
+
+
+def read_records(comparison: Comparison, scale: Scale, arm: Arm, out: str | Path) -> list[dict]:
+    """The records of an arm, by seed."""
+    folder = record_path(out, scale, comparison, arm, 0).parent
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("seed*.json")]
+    return sorted(found, key=lambda record: record["seed"])
+
+
+def summarise(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> list[Row]:
+    """The rows of a comparison's table, from its records alone; an arm without one has no row."""
+    rows: list[Row] = []
+    base: dict[int, float] = {}
+    for arm in comparison.arms:
+        records = read_records(comparison, scale, arm, out)
+        if not records:
+            continue
+        done = [r for r in records if r["status"] == "done"]
+        values = {r["seed"]: float(r["metrics"][comparison.metric]) for r in done}
+        failed = {r["seed"]: r["reason"] for r in records if r["status"] == "failed"}
+        mean, sd = _mean_sd(values.values())
+        if arm is comparison.arms[0]:
+            base = values
+        shared = [values[seed] - base[seed] for seed in values if seed in base]
+        difference = None
+        if arm is not comparison.arms[0] and shared:
+            sign = 1 if comparison.higher_is_better else -1
+            difference = Difference(
+                _mean_sd(shared)[0],
+                student_t_half_width(shared),
+                sum(sign * d > 0 for d in shared),
+                sum(sign * d < 0 for d in shared),
+            )
+        rows.append(Row(arm, values, failed, mean, sd, difference))
+    return rows
+
+
+def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> str:
+    """A comparison's table, as lines for a terminal."""
+    lines = [f"{comparison.table} · {comparison.title} ({scale.name}): {comparison.metric}"]
+    for row in summarise(comparison, scale, out):
+        line = f"  {row.arm.name:<22} {row.mean:10.4g} ± {row.sd:.2g}  ({len(row.values)} seeds)"
+        if row.difference is not None:
+            d = row.difference
+            line += (
+                f"  difference {d.mean:+.4g}, 95 % from {d.mean - d.half_width:+.4g} to "
+                f"{d.mean + d.half_width:+.4g}; better on {d.better}, worse on {d.worse}"
+            )
+        if row.failed:
+            line += f"  failed: {', '.join(map(str, row.failed))}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _mean_sd(values: Iterable[float]) -> tuple[float, float]:
+    found = torch.tensor(list(values), dtype=torch.float64)
+    mean = found.mean().item() if len(found) else math.nan
+    return mean, found.std().item() if len(found) > 1 else math.nan
+
+
+def student_t_half_width(values: Sequence[float], level: float = 0.95) -> float:
+    """Half the width of the interval for the mean of normal draws; NaN for a single one."""
+    n = len(values)
+    if n < 2:
+        return math.nan
+    return _student_t(level, n - 1) * _mean_sd(values)[1] / math.sqrt(n)
+
+
+def _student_t(level: float, degrees: int) -> float:
+    """The t with P(|T| < t) = `level`, by halving; the probability has a closed form in `degrees`.
+
+    With theta = atan(t / sqrt(degrees)): a finite sum of powers of cos(theta) (Abramowitz and
+    Stegun, 26.7.3 and 26.7.4).
+    """
+
+    def probability(t: float) -> float:
+        theta = math.atan(t / math.sqrt(degrees))
+        sin, cos = math.sin(theta), math.cos(theta)
+        odd = degrees % 2
+        term = cos if odd else 1.0
+        if degrees == 1:
+            return 2 * theta / math.pi
+        total = 0.0
+        for j in range(degrees // 2):
+            if j:
+                term = term * (2 * j) / (2 * j + 1) if odd else term * (2 * j - 1) / (2 * j)
+                term *= cos * cos
+            total += term
+        return 2 / math.pi * (theta + sin * total) if odd else sin * total
+
+    low, high = 0.0, 1e4
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < level else (low, middle)
+    return high
