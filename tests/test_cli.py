@@ -106,6 +106,12 @@ def test_images_and_options_reach_the_model(run):
     assert "samples     here" in out
 
 
+def test_phases_may_have_step_sizes_of_their_own(run):
+    arguments = ("train", "gan", *SMALL, "--steps", "2", "--lr", "1e-3", "--lr", "generator=0.01")
+    assert run(*arguments, "--out", "here")[0] == 0
+    assert checkpoints.load_model("here")[1]["lr"] == {"discriminator": 1e-3, "generator": 0.01}
+
+
 def test_the_same_command_gives_the_same_parameters(run):
     first = checksum(run("train", "iwgan", *SMALL, "--steps", "3", "--out", "a")[1])
     assert checksum(run("train", "iwgan", *SMALL, "--steps", "3", "--out", "b")[1]) == first
@@ -264,6 +270,9 @@ def test_the_module_is_the_command():
         ("train gan --data ring --steps 0", "steps is 0"),
         ("train gan --data ring --batch-size 20000", "at most 10000"),
         ("train gan --data ring --lr nan", "lr is nan"),
+        ("train gan --data ring --lr fast", "--lr is 'fast'"),
+        ("train gan --data ring --lr generator=", "--lr is 'generator='"),
+        ("train gan --data ring --lr critic=1e-3", "lr names the phase 'critic'"),
         ("train gan --data ring --out FILE/run", "cannot be written"),
         ("train gan --data ring --out DAMAGED", "is damaged"),
         ("train gan --data ring --out FILE", "is"),

@@ -33,15 +33,18 @@ def largest_gap(a: torch.nn.Module, b: torch.nn.Module) -> float:
     return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
 
 
-@pytest.mark.parametrize("name", ["gan", "vae", "iwgan"])
-def test_every_seed_of_a_stack_is_the_run_by_itself(name, digits):
+@pytest.mark.parametrize(
+    ("name", "lr"),
+    [("gan", None), ("vae", None), ("iwgan", None), ("gan", {"discriminator": 2e-3})],
+)
+def test_every_seed_of_a_stack_is_the_run_by_itself(name, lr, digits):
     runs = fit_seeds(
         name, digits, seeds=SEEDS, steps=5, options=SMALL, dtype=torch.float64, method="stack",
-        **SETTINGS,
+        lr=lr, **SETTINGS,
     )  # fmt: skip
     assert [run.seed for run in runs] == list(SEEDS)
     for run in runs:
-        model, history = alone(name, digits, run.seed)
+        model, history = alone(name, digits, run.seed, lr=lr)
         assert largest_gap(run.model, model) < 1e-9
         assert run.history.steps == history.steps == [2, 4, 5]
         for term, values in history.terms.items():

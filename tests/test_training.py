@@ -73,9 +73,9 @@ class Trace(Dataset):
 # ---- the numbers ---------------------------------------------------------------------------------
 
 
-def plain_gan(model: GAN, images: list[Tensor]) -> None:
+def plain_gan(model: GAN, images: list[Tensor], d_lr: float = 5e-4) -> None:
     """The loop as a textbook prints it: backward, zero_grad, Adam as PyTorch sets it up."""
-    d_steps = torch.optim.Adam(model.discriminator.parameters(), lr=5e-4, betas=(0.5, 0.999))
+    d_steps = torch.optim.Adam(model.discriminator.parameters(), lr=d_lr, betas=(0.5, 0.999))
     g_steps = torch.optim.Adam(model.generator.parameters(), lr=5e-4, betas=(0.5, 0.999))
     k = getattr(model, "k", 1)
     for x in images:
@@ -108,12 +108,13 @@ def plain_vae(model: VAE, images: list[Tensor]) -> None:
         optimiser.step()
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_fit_is_the_plain_loop(name, digits, small):
+@pytest.mark.parametrize(("name", "d_lr"), [*((name, None) for name in ALL), ("iwgan", 2e-3)])
+def test_fit_is_the_plain_loop(name, d_lr, digits, small):
     data = Trace(digits.x, digits.labels)
     fitted = small(name).double()
     start = {key: value.clone() for key, value in fitted.state_dict().items()}
-    fit(fitted, data, steps=5, seed=3, **QUIET)
+    lr = None if d_lr is None else {"discriminator": d_lr}
+    fit(fitted, data, steps=5, seed=3, lr=lr, **QUIET)
 
     plain = small(name).double()
     plain.load_state_dict(start)
@@ -122,7 +123,10 @@ def test_fit_is_the_plain_loop(name, digits, small):
     # float32 images are what a data set hands out; keep their rounding.
     images = [x.float().double() for x in images]
     torch.manual_seed(training.stream_seed(3, "noise"))
-    (plain_vae if name == "vae" else plain_gan)(plain, images)
+    if name == "vae":
+        plain_vae(plain, images)
+    else:
+        plain_gan(plain, images, d_lr or 5e-4)
 
     moved = 0.0
     for key, value in plain.state_dict().items():
@@ -518,7 +522,7 @@ def one_step(model: Model, data: Dataset, device: str = "cpu"):
     """A function that takes a step as `fit` does, made after one that sets up Adam's state."""
     target = pick_device(device)
     model.to(target).train()
-    optimisers = training._optimisers(model, 1e-3, (0.5, 0.999), target)
+    optimisers = training._optimisers(model, training.step_sizes(model, 1e-3), (0.5, 0.999), target)
     log = training._DeviceLog(model, target)
     batches = training._batches(data.to(target), 8, 0, 0, torch.float32)
 
@@ -627,6 +631,8 @@ BAD_ARGUMENTS = {
     "lr is 0": {"lr": 0.0},
     "lr is nan": {"lr": float("nan")},
     "lr is -1": {"lr": -1.0},
+    "lr is -2": {"lr": {"generator": -2.0}},
+    "lr names the phase 'critic', but gan has: discriminator, generator": {"lr": {"critic": 1e-3}},
     "each of Adam's decay rates": {"betas": (0.9, 1.0)},
     "seed is -1": {"seed": -1},
     "seed is 9223372036854775808": {"seed": 2**63},
@@ -715,6 +721,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(place, digits, small, t
         ("seed is 0 there and 1 here", "gan", {"seed": 1}),
         ("batch_size is 8 there and 4 here", "gan", {"batch_size": 4}),
         ("lr is 0.0005 there and 0.01 here", "gan", {"lr": 0.01}),
+        ("lr is 0.0005 there and {", "gan", {"lr": {"discriminator": 0.01}}),
         ("log_every is 50 there and 5 here", "gan", {"log_every": 5}),
         ("data is 'digits:train:21:", "gan", {"data": "others"}),
         ("already trained for 4 steps", "gan", {"steps": 3}),

@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-size", type=_count, default=64, help=f"images a step{default}")
     train.add_argument("--seed", **seed, help=f"of parameters, order and noise{default}")
     train.add_argument(
-        "--lr", type=float, help="Adam's step size (default: 5e-4 for games, else 1e-3)"
+        "--lr",
+        action="append",
+        metavar="LR|PHASE=LR",
+        help="Adam's step size, of all phases or of one; may be given for several (default: 5e-4 "
+        "for games, else 1e-3)",
     )
     train.add_argument(
         "--seeds", type=_count, default=1, help="train so many seeds in one call, from --seed on"
@@ -222,6 +226,26 @@ def _options(settings: list[str]) -> dict[str, Any]:
     return found
 
 
+def _step_sizes(
+    given: list[str] | None, model_class: type[Model]
+) -> dict[str, float] | float | None:
+    """What `--lr` says: one number, or numbers of phases; the later one counts."""
+    if given is None:
+        return None
+    phases = [phase.name for phase in model_class.phases]
+    found: dict[str, float] = {}
+    for part in given:
+        name, equals, number = part.rpartition("=")
+        try:
+            found |= dict.fromkeys([name] if equals else phases, float(number))
+        except ValueError:
+            raise UnigenError(
+                f"--lr is '{part}', but a step size is a number, such as 1e-3 or "
+                f"{phases[0]}=1e-3."
+            ) from None
+    return found if any("=" in part for part in given) else found[phases[0]]
+
+
 def _train(given: argparse.Namespace) -> int:
     from unigen_edu import checkpoints, data, models
     from unigen_edu.distributed import is_first, started_by_torchrun
@@ -235,7 +259,7 @@ def _train(given: argparse.Namespace) -> int:
     settings: dict[str, Any] = {
         "steps": given.steps,
         "batch_size": given.batch_size,
-        "lr": given.lr,
+        "lr": _step_sizes(given.lr, model_class),
         "device": given.device,
         "resume": not given.fresh,
         "progress": not given.quiet,

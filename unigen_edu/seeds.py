@@ -463,7 +463,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     fused = job.device.type != "mps"
     optimisers = {
         name: torch.optim.Adam(
-            list(parameters.values()), lr=about.lr, betas=about.betas, fused=fused,
+            list(parameters.values()), lr=about.lr[name], betas=about.betas, fused=fused,
             foreach=not fused,
         )
         for name, parameters in moved.items()

@@ -18,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -114,7 +114,7 @@ def fit(
     steps: int,
     batch_size: int = 64,
     seed: int = 0,
-    lr: float | None = None,
+    lr: float | Mapping[str, float] | None = None,
     betas: tuple[float, float] | None = None,
     device: str | torch.device = "auto",
     out: str | Path | None = None,
@@ -137,8 +137,9 @@ def fit(
             order and drops the last, smaller batch.
         seed: of the order of the data and of all random numbers in training (not of the
             initial parameters, which the model already has).
-        lr, betas: of Adam. The defaults are 5e-4, (0.5, 0.999) for a game of two players and
-            1e-3, (0.9, 0.999) otherwise.
+        lr: step size of Adam, the same for all phases, or by phase ({"discriminator": 2e-3}; the
+            others keep the default). Default: 5e-4 for a game of two players, 1e-3 otherwise.
+        betas: of Adam. Default: (0.5, 0.999) for a game of two players, (0.9, 0.999) otherwise.
         device: "auto", "cpu", "cuda", "mps".
         out: folder for `checkpoint.safetensors`; None keeps nothing on disk.
         resume: continue from the checkpoint in `out` if there is one of this very run.
@@ -273,7 +274,7 @@ class Run:
     data: Dataset
     device: torch.device
     batch_size: int
-    lr: float
+    lr: dict[str, float]
     betas: tuple[float, float]
     path: Path | None
     about: dict[str, Any]
@@ -286,7 +287,7 @@ def prepare(
     steps: int,
     batch_size: int = 64,
     seed: int = 0,
-    lr: float | None = None,
+    lr: float | Mapping[str, float] | None = None,
     betas: tuple[float, float] | None = None,
     device: str | torch.device = "auto",
     out: str | Path | None = None,
@@ -298,10 +299,10 @@ def prepare(
     precision: str = "float32",
 ) -> Run:
     """Check the arguments of `fit` and move the data; raises the sentences that `fit` documents."""
-    lr = lr if lr is not None else (5e-4 if model.is_game() else 1e-3)
+    lr_of = step_sizes(model, lr)
     betas = betas if betas is not None else ((0.5, 0.999) if model.is_game() else (0.9, 0.999))
     check_arguments(model, data, steps, batch_size, seed, log_every, watch, watch_every)
-    check_adam(lr, betas)
+    check_adam(lr_of, betas)
     check_precision(precision, model)
     # Bytes become numbers in [0, 1]; only numbers that came as such can lie outside.
     for part in (data, data.other):
@@ -319,12 +320,12 @@ def prepare(
         "device": target.type,
         "batch_size": batch_size,
         "seed": seed,
-        "lr": lr,
+        "lr": lr_of if isinstance(lr, Mapping) else next(iter(lr_of.values())),
         "betas": list(betas),
         "log_every": log_every,
         "precision": precision,
     }
-    return Run(data.to(target), target, batch_size, lr, betas, path, about)
+    return Run(data.to(target), target, batch_size, lr_of, betas, path, about)
 
 
 def check_arguments(
@@ -388,9 +389,24 @@ def _check_labels(data: Dataset, classes: int) -> None:
         )
 
 
-def check_adam(lr: float, betas: tuple[float, float]) -> None:
-    if not (math.isfinite(lr) and lr > 0):
-        raise UnigenError(f"lr is {lr:g}, but Adam needs a step size above 0, such as 1e-3.")
+def step_sizes(model: Model, lr: float | Mapping[str, float] | None) -> dict[str, float]:
+    """Adam's step size of each phase, in the order of the phases; see `fit`."""
+    default = 5e-4 if model.is_game() else 1e-3
+    names = [phase.name for phase in model.phases]
+    if not isinstance(lr, Mapping):
+        return dict.fromkeys(names, default if lr is None else lr)
+    for name in lr:
+        if name not in names:
+            raise UnigenError(
+                f"lr names the phase '{name}', but {model.name} has: {', '.join(names)}."
+            )
+    return {name: lr.get(name, default) for name in names}
+
+
+def check_adam(lr_of: Mapping[str, float], betas: tuple[float, float]) -> None:
+    for lr in lr_of.values():
+        if not (math.isfinite(lr) and lr > 0):
+            raise UnigenError(f"lr is {lr:g}, but Adam needs a step size above 0, such as 1e-3.")
     if not all(0.0 <= beta < 1.0 for beta in betas):
         raise UnigenError(
             f"betas are {betas}, but each of Adam's decay rates must be at least 0 and below 1."
@@ -457,7 +473,7 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _optimisers(
-    model: Model, lr: float, betas: tuple[float, float], device: torch.device
+    model: Model, lr_of: Mapping[str, float], betas: tuple[float, float], device: torch.device
 ) -> dict[str, torch.optim.Adam]:
     found = {}
     for phase in model.phases:
@@ -465,7 +481,7 @@ def _optimisers(
         # One pass over the parameters: on the CPU four times as fast as `foreach`, which MPS needs.
         fused = device.type != "mps"
         found[phase.name] = torch.optim.Adam(
-            moved, lr=lr, betas=betas, fused=fused, foreach=not fused
+            moved, lr=lr_of[phase.name], betas=betas, fused=fused, foreach=not fused
         )
     return found
 

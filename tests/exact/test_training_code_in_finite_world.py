@@ -198,6 +198,17 @@ def test_the_weighted_generator_phase_is_equation_7(seed, k):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("k", [1, 2, 3])
+def test_draws_that_are_weighed_alike_give_the_gans_step(seed, k):
+    """`power=0` is the control of an experiment: on average the GAN's step, whatever k."""
+    world = FiniteNoiseWorld.random(seed)
+    model, batch = noise_gan(world, IWGAN(shape=(2,), latent=1, k=k, power=0))
+    loss, grad = phase_gradient(model, "generator", batch, "generator")
+    assert gap(grad, -0.5 * world.gan_gradient()) < TOLERANCE
+    assert gap(loss.terms["effective draws"], torch.tensor(float(k))) < TOLERANCE
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_weighted_generator_phase_on_a_table(seed, k):
     """With tables theta moves the law of the groups: the loss is p(y=0) * F_k, exactly.
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from unigen_edu.declarations import Batch, Loss
+from unigen_edu.errors import UnigenError
 from unigen_edu.models.gan import GAN
 from unigen_edu.models.iwgan import IWGAN
 
@@ -17,7 +18,7 @@ def points() -> torch.Tensor:
     return torch.randn(B, K, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def equation_7(x: torch.Tensor) -> torch.Tensor:
+def equation_7(x: torch.Tensor, power: float = 1.0) -> torch.Tensor:
     """E sum_i w~_i grad log D(x_i) for each draw: x (B, K, 1), written out with loops.
 
     w_i = q^r(y=0|x_i) / q(y=0|x_i) = D_i / (1 - D_i), and grad log D = (1 - D) grad a.
@@ -25,7 +26,7 @@ def equation_7(x: torch.Tensor) -> torch.Tensor:
     found = torch.zeros_like(x)
     for b in range(B):
         d = [1 / (1 + torch.exp(-(SLOPE * x[b, i, 0] + OFFSET))) for i in range(K)]
-        w = [value / (1 - value) for value in d]
+        w = [(value / (1 - value)) ** power for value in d]
         for i in range(K):
             found[b, i, 0] = w[i] / sum(w) * (1 - d[i]) * SLOPE / B
     return found
@@ -35,13 +36,13 @@ def equation_7(x: torch.Tensor) -> torch.Tensor:
 def error(draws, line):
     """Largest difference of a model's generator gradient from 1/2 eq. (7), p(y) = 1/2."""
 
-    def measure(model_class: type[IWGAN]) -> float:
-        model = model_class(shape=(1,), k=K)
+    def measure(model_class: type[IWGAN], power: float = 1.0) -> float:
+        model = model_class(shape=(1,), k=K, power=power)
         model.generator = draws(points())
         model.discriminator = line(SLOPE, OFFSET)
         loss = model.loss("generator", Batch(torch.zeros(B, 1, dtype=torch.float64)))
         (found,) = torch.autograd.grad(loss.value, model.generator.values)
-        return float((found + 0.5 * equation_7(points())).abs().max())
+        return float((found + 0.5 * equation_7(points(), power)).abs().max())
 
     return measure
 
@@ -97,6 +98,18 @@ class LogOfTheMeanRatio(Mutant):
 @pytest.mark.parametrize("model_class", [IWGAN, Mutant])
 def test_the_generators_gradient_is_equation_7(model_class, error):
     assert error(model_class) < 1e-12
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 2.0])
+def test_the_weights_are_raised_to_their_power(power, error):
+    assert error(IWGAN, power) < 1e-12
+    assert error(Mutant, power) > 1e-3  # it does not know the power
+
+
+@pytest.mark.parametrize("power", [-1, float("inf"), float("nan"), True, "2"])
+def test_a_power_that_is_none_is_one_sentence(power):
+    with pytest.raises(UnigenError, match=r"^power is .*at least 0"):
+        IWGAN(shape=(1,), power=power)
 
 
 @pytest.mark.parametrize(

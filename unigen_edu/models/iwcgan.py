@@ -65,7 +65,7 @@ class IWCGAN(IWGAN, CGAN):
         CGAN.__init__(self, shape=shape, network=network, latent=latent, classes=classes)
         del self.config["objective"]  # the weights are derived for the non-saturating loss only
         self.config["k"] = k
-        self.k = k
+        self.k, self.power = k, 1.0
 
     def groups(self, batch: Batch) -> Sample:
         """k draws for the label of each data point, made once a step: value (B, k, *shape)."""

@@ -9,12 +9,17 @@ discriminator's logits over the group. They are constants of the step: no gradie
 k = 1 is the GAN. For k > 1 this field is the gradient of no objective (eq-iwgan-curl); chapter 15
 says what it is instead. The discriminator's step is unchanged: it judges one draw of each group.
 
+With the option `power` t, draws are weighed by exp(t a(x_i)) instead. t = 0 is the control of an
+experiment: as many draws, alike in weight, and so the step of the GAN with less noise. What the
+weights do can then be told from what more draws do.
+
 Paper: Hu et al. 2018, after the IWAE of Burda et al. 2016. Left out: the doubly reparameterised
 gradient, which the chapter derives.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -23,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu.declarations import P_Y, Batch, Loss, Phase, Sample, check_count, expect
+from unigen_edu.errors import UnigenError
 from unigen_edu.models.gan import GAN
 
 
@@ -32,6 +38,7 @@ class IWGAN(GAN):
     Args:
         shape, network, latent: as for `GAN`.
         k: draws per group, at least 1.
+        power: of the weights, at least 0: 1 is the paper's, 0 weighs all draws alike.
     """
 
     name = "iwgan"
@@ -56,12 +63,21 @@ class IWGAN(GAN):
         network: str = "mlp",
         latent: int = 64,
         k: int = 5,
+        power: float = 1.0,
     ):
         check_count("k", k, "it counts the draws of a group, and k=1 is the GAN")
+        number = isinstance(power, int | float) and not isinstance(power, bool)
+        if not (number and 0.0 <= power < math.inf):
+            raise UnigenError(
+                f"power is {power!r}, but the weights are raised to it: give a number of at least "
+                "0; 1 is the paper's, and 0 weighs all draws alike."
+            )
         super().__init__(shape=shape, network=network, latent=latent)
         del self.config["objective"]  # the weights are derived for the non-saturating loss only
         self.config["k"] = k
-        self.k = k
+        if power != 1.0:
+            self.config["power"] = power
+        self.k, self.power = k, power
 
     def groups(self, batch: Batch) -> Sample:
         """A group of k draws per data point, made once a step: value (B, k, *shape)."""
@@ -80,7 +96,7 @@ class IWGAN(GAN):
         """The surrogate whose gradient is minus eq. (7), averaged over p(y)."""
         x, weight = self.groups(batch)
         a = self.group_logits(x, batch)
-        w = torch.softmax(a.detach(), dim=1)
+        w = torch.softmax(self.power * a.detach(), dim=1)
         value = P_Y * expect((w * F.softplus(-a)).sum(1), weight)
         effective = expect(1.0 / w.square().sum(1), weight)
         return Loss(value, {"loss": value.detach(), "effective draws": effective})
