@@ -189,13 +189,12 @@ def test_pictures_wait_for_the_reader_and_a_sliders_for_the_hand(page: Page, sit
     come = "all => all.filter((image) => image.naturalWidth > 0).length"
     assert hidden.evaluate_all(come) == 0
     slider.locator("input").hover()
-    hidden.evaluate_all("all => Promise.all(all.map((image) => image.decode())).then(() => null)")
-    assert hidden.evaluate_all(come) == hidden.count()
-    far = page.locator("article figure img").last
+    for image in hidden.element_handles():
+        page.wait_for_function("image => image.naturalWidth > 0", arg=image)
+    far = page.locator("article figure[id] img").last
     assert far.evaluate("image => [image.naturalWidth, image.width > 0]") == [0, True]
-    far.scroll_into_view_if_needed()
-    far.evaluate("image => image.decode().then(() => null)")
-    assert far.evaluate("image => image.naturalWidth") > 0
+    far.evaluate("image => { location.hash = image.closest('figure').id; }")
+    page.wait_for_function("image => image.naturalWidth > 0", arg=far.element_handle())
 
 
 def test_a_chapter_is_complete_without_javascript(browser: Browser, site: str):
