@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 import torch
 
-from unigen_edu import cli, data, experiments, models
+from unigen_edu import cli, data, experiments, models, training
 from unigen_edu.errors import UnigenError
 from unigen_edu.experiments import Arm, Comparison, Scale
 
@@ -60,6 +60,7 @@ def test_every_run_leaves_a_record_and_is_not_done_again(run, tmp_path):
     assert one["seed"] == 1
     assert one["steps"] == 4
     assert one["options"] == {"latent": 2}
+    assert one["lr"] == {"discriminator": 5e-4, "generator": 5e-4}
     assert one["metrics"]["samples"] == 100
     assert one["curve"]["step"][-1] == 4
     assert one["device"] == "cpu"
@@ -146,6 +147,92 @@ def test_the_table_has_means_and_paired_differences(tmp_path):
 def test_the_quantiles_are_those_of_scipy(level, degrees):
     ours = experiments._student_t(level, degrees)
     assert ours == pytest.approx(scipy.stats.t.ppf(0.5 + level / 2, degrees), rel=1e-10)
+
+
+def test_the_table_of_a_notebook_says_what_was_run_and_what_was_not(tmp_path):
+    assert experiments.as_markdown(PAIR, TINY, tmp_path) == ""
+    assert experiments.provenance_of([PAIR], TINY, tmp_path) == "Nothing was recorded."
+    write_values(tmp_path, PAIR.arms[0], [1.0, 2.0, 3.0])
+    write_values(tmp_path, PAIR.arms[1], [2.0, 2.0, 6.0])
+    lost = experiments.record_path(tmp_path, TINY, PAIR, PAIR.arms[1], 3)
+    experiments._write(lost, {"seed": 3, "status": "failed", "reason": "It was not finite."})
+    assert experiments.as_markdown(PAIR, TINY, tmp_path).splitlines() == [
+        "| a pair | modes covered | paired difference, 95 % | better, worse |",
+        "|---|---|---|---|",
+        "| gan | 2 ± 1 |  |  |",
+        # Differences 1, 0, 3: mean 4/3, standard deviation 1.5275, times 4.3027 / sqrt(3).
+        "| iwgan, k = 2 | 3.333 ± 2.3 (1 seeds failed) | +1.33 ± 3.8 | 2, 0 |",
+    ]
+
+
+def test_a_table_names_the_machine_the_day_and_the_commit(run, tmp_path):
+    run(seeds=(0, 1))
+    said = experiments.provenance_of([PAIR], TINY, tmp_path / "out")
+    assert said.startswith("4 runs with seeds 0 to 1 on 20")
+    assert f"torch {torch.__version__}, commit " in said
+    path = experiments.record_path(tmp_path / "out", TINY, PAIR, PAIR.arms[0], 0)
+    lines = path.read_text().splitlines()
+    record = json.loads(path.read_text())
+    assert len(lines) == len(record) + 2  # a line for each entry
+
+
+BOUND = Comparison(
+    "vae-aavae-1",
+    "B",
+    "a pair of autoencoders",
+    (Arm("vae"), Arm("aavae", {}, "aavae, D slow", {"discriminator": 1e-4})),
+    "elbo",
+    higher_is_better=True,
+    share=0.01,
+    options={"latent": 2},
+    lr=1e-3,
+)
+
+
+def test_the_bound_is_that_of_the_best_look_at_images_kept_aside(run, tmp_path):
+    scale = Scale("tiny", "mnist-mini", 6, 16, 100, "mlp", looks=3)
+    failed, _ = run(scale, seeds=(0,), comparison=BOUND)
+    assert failed == []
+    found = records(tmp_path)
+    vae = found["tiny/vae-aavae-1/vae/seed0.json"]
+    looks, measured = vae["looks"], vae["metrics"]
+    assert looks["step"] == [0, 2, 4, 6]
+    best = looks["elbo aside"].index(max(looks["elbo aside"]))
+    assert measured["elbo"] == pytest.approx(looks["elbo test"][best], rel=1e-6)  # seven digits
+    assert measured["elbo_step"] == looks["step"][best]
+    assert measured["elbo_at_the_end"] == pytest.approx(looks["elbo test"][-1], abs=0.5)
+    adversarial = found["tiny/vae-aavae-1/aavae-D-slow/seed0.json"]
+    assert adversarial["lr"] == {"discriminator": 1e-4, "variational": 1e-3}
+    assert vae["data"] == adversarial["data"]
+
+
+def test_the_best_look_is_chosen_without_the_test_set():
+    history = training.History(0, "cpu", 1)
+    history.watched_steps = [0, 5, 10]
+    history.watched = {"elbo aside": [-9.0, -3.0, -4.0], "elbo test": [-8.0, -5.0, -1.0]}
+    assert experiments.at_the_best_look(history) == {
+        "elbo": -5.0,
+        "elbo_aside": -3.0,
+        "elbo_step": 5,
+    }
+
+
+def test_images_kept_aside_are_trained_on_by_nobody():
+    scale = experiments.SCALES["laptop"]
+    whole = data.load("mnist-mini", "train")
+    (everything,) = experiments.find(["vae-aavae-100"])
+    used = experiments.training_set(everything, scale)
+    aside = experiments.kept_aside(everything, scale)
+    assert len(used) + len(aside) == len(whole)
+    assert abs(len(aside) - len(whole) // 10) <= 10
+    # The labels say which images they are: the first nine tenths of each class, and the rest.
+    for c in range(10):
+        at = (whole.labels == c).nonzero()[:, 0]
+        ours = whole.subset(at[-int((aside.labels == c).sum()) :])
+        theirs = aside.subset((aside.labels == c).nonzero()[:, 0])
+        grey = ours.x.float() / 255
+        assert ((theirs.x == 255) <= (grey > 0)).all()
+        assert ((theirs.x == 0) <= (grey < 1)).all()
 
 
 def test_a_share_is_taken_of_every_class():

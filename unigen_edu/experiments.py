@@ -35,7 +35,7 @@ from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import UnigenError
 from unigen_edu.seeds import SeedRun, fit_seeds
-from unigen_edu.training import Interrupted, pick_device
+from unigen_edu.training import History, Interrupted, pick_device
 
 __all__ = [
     "SCALES",
@@ -45,8 +45,10 @@ __all__ = [
     "Difference",
     "Row",
     "Scale",
+    "as_markdown",
     "as_text",
     "find",
+    "provenance_of",
     "reproduce",
     "student_t_half_width",
     "summarise",
@@ -287,13 +289,50 @@ def find(names: Sequence[str]) -> list[Comparison]:
 def training_set(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
     """What every arm of a comparison is trained on."""
     name = comparison.data.format(digits=scale.digits)
-    whole = data.load(name, "train", root=root)
     if comparison.labelled is not None:
-        count = round(comparison.labelled * len(whole))
+        count = round(comparison.labelled * len(data.load(name, "train", root=root)))
         return data.load(f"{name}+{count}", "train", root=root)
+    whole = data.load(name, "train", root=root)
+    if comparison.metric == "elbo":
+        whole = whole.subset(first_of_each_class(whole, 0.9))
     if comparison.share < 1:
         whole = whole.subset(first_of_each_class(whole, comparison.share))
     return whole.binarised(seed=0) if comparison.metric == "elbo" else whole
+
+
+def kept_aside(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
+    """The last tenth of each class of the training images, which decides when to look (elbo)."""
+    whole = data.load(comparison.data.format(digits=scale.digits), "train", root=root)
+    used = first_of_each_class(whole, 0.9)
+    rest = torch.ones(len(whole), dtype=torch.bool)
+    rest[used] = False
+    return whole.subset(rest.nonzero()[:, 0]).binarised(seed=0)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A `watch` that measures the bound of both sets of held-out images, by the same draws."""
+
+    aside: Dataset
+    test: Dataset
+
+    def __call__(self, model: Model, step: int) -> dict[str, float]:
+        """Mean bound per image, in nats."""
+        parts = {"elbo aside": self.aside, "elbo test": self.test}
+        return {
+            name: metrics.elbo(model, part.to(model.device)).value  # type: ignore[arg-type]
+            for name, part in parts.items()
+        }
+
+
+def at_the_best_look(history: History) -> dict[str, float]:
+    """The bound of the test set at the look at which that of the images kept aside is best."""
+    best = max(range(len(history.watched_steps)), key=history.watched["elbo aside"].__getitem__)
+    return {
+        "elbo": history.watched["elbo test"][best],
+        "elbo_aside": history.watched["elbo aside"][best],
+        "elbo_step": history.watched_steps[best],
+    }
 
 
 def first_of_each_class(dataset: Dataset, share: float) -> Tensor:
@@ -332,10 +371,20 @@ def class_accuracy(model: Model, samples: int, seed: int) -> float:
     return (said == asked).double().mean().item()
 
 
-def measure(comparison: Comparison, scale: Scale, model: Model, seed: int) -> dict[str, Any]:
+def measure(
+    comparison: Comparison,
+    scale: Scale,
+    run: SeedRun,
+    device: torch.device,
+    root: str | Path | None = None,
+) -> dict[str, Any]:
     """Every metric that applies to a trained model, that of the comparison among them."""
     name = comparison.data.format(digits=scale.digits)
-    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed)
+    model, seed = run.model.to(device), run.seed
+    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed, root=root)
+    if comparison.metric == "elbo":
+        found["elbo_at_the_end"] = found["elbo"]
+        found |= at_the_best_look(run.history)
     if comparison.metric == "class_accuracy":
         found["class_accuracy"] = class_accuracy(model, scale.samples, seed)
     if comparison.metric not in found:
@@ -393,7 +442,7 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
     draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        draft.write_text(_as_json(record), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
@@ -401,6 +450,20 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
             f"The record {path} cannot be written ({error.strerror}): put that right and run the "
             "same command again; what was trained is kept."
         ) from None
+
+
+def _as_json(record: Mapping[str, Any]) -> str:
+    """A record with a line for each entry; curves in one line, with seven digits."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: short(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [float(f"{v:.7g}") if isinstance(v, float) else v for v in value]
+        return value
+
+    lines = (f" {json.dumps(key)}: {json.dumps(short(value))}" for key, value in record.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 # --- all runs -------------------------------------------------------------------------------------
@@ -491,9 +554,10 @@ def _run_arm(
         "steps": steps,
         "options": arm_options(comparison, arm, scale, train_set),
         "batch_size": min(scale.batch_size, len(train_set)),
-        "lr": comparison.lr,
+        "lr": dict.fromkeys((p.name for p in models.get(arm.model).phases), comparison.lr)
+        | dict(arm.lr),
         "betas": comparison.betas,
-        "log_every": max(1, steps // 40),
+        "log_every": max(1, steps // 20),
     }
     about = {
         "comparison": comparison.name,
@@ -506,15 +570,22 @@ def _run_arm(
         "data": train_set.fingerprint,
     }
 
+    watch: dict[str, Any] = {}
+    if comparison.metric == "elbo":
+        aside = kept_aside(comparison, scale, root)
+        test_set = data.load(comparison.data.format(digits=scale.digits), "test", root=root)
+        bounds = Bounds(aside, test_set.binarised(metrics.BINARISATION_SEED))
+        watch = {"watch": bounds, "watch_every": max(1, steps // scale.looks)}
+
     def train(some: list[int]) -> list[SeedRun]:
         return fit_seeds(
             arm.model, train_set, seeds=some, device=target, out=folder, progress=progress,
-            **settings,
+            **settings, **watch,
         )  # fmt: skip
 
     def keep(run: SeedRun) -> None:
         history = run.history
-        found = measure(comparison, scale, run.model.to(target), run.seed)
+        found = measure(comparison, scale, run, target, root)
         result = {
             "status": "done",
             "metrics": found,
@@ -522,6 +593,8 @@ def _run_arm(
             "parameters_sha256": checkpoints.parameter_checksum(run.model),
             "curve": {"step": history.steps, **history.terms},
         }
+        if watch:
+            result["looks"] = {"step": history.watched_steps, **history.watched}
         path = record_path(out, scale, comparison, arm, run.seed)
         _write(path, {**about, "seed": run.seed, **result, **provenance(target)})
         shutil.rmtree(folder / f"seed{run.seed}", ignore_errors=True)
@@ -643,6 +716,56 @@ def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/run
             line += f"  failed: {', '.join(map(str, row.failed))}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> str:
+    """A comparison's table, for a notebook; "" if nothing was recorded."""
+    rows = summarise(comparison, scale, out)
+    if not rows:
+        return ""
+    lines = [
+        f"| {comparison.title} | {comparison.metric.replace('_', ' ')} "
+        "| paired difference, 95 % | better, worse |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row.arm.name, f"{row.mean:.4g} ± {row.sd:.2g}", "", ""]
+        if row.difference is not None:
+            d = row.difference
+            cells[2] = f"{d.mean:+.3g} ± {d.half_width:.2g}"
+            cells[3] = f"{d.better}, {d.worse}"
+        if row.failed:
+            cells[1] += f" ({len(row.failed)} seeds failed)"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def provenance_of(
+    comparisons: Iterable[Comparison], scale: Scale, out: str | Path = "results/runs"
+) -> str:
+    """Where the records of comparisons come from, in one sentence."""
+    records = [
+        record
+        for comparison in comparisons
+        for arm in comparison.arms
+        for record in read_records(comparison, scale, arm, out)
+    ]
+    if not records:
+        return "Nothing was recorded."
+
+    def all_of(values: Iterable[Any]) -> str:
+        return ", ".join(sorted({str(value) for value in values}))
+
+    seeds = sorted({record["seed"] for record in records})
+    machines = (
+        f"{r['device']} ({r['machine']}, {r['cores']} cores), torch {r['versions']['torch']}"
+        for r in records
+    )
+    return (
+        f"{len(records)} runs with seeds {seeds[0]} to {seeds[-1]} on "
+        f"{all_of(r['date'][:10] for r in records)}, {all_of(machines)}, commit "
+        f"{all_of(str(r['commit'])[:10] + str(r['commit'])[40:] for r in records)}."
+    )
 
 
 def _mean_sd(values: Iterable[float]) -> tuple[float, float]:
