@@ -173,16 +173,17 @@ class ChapterTable(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        lines = ["| chapter | needs | reading | running |", "|---|---|---|---|"]
+        lines = ["| chapter | needs | reading | running on a laptop |", "|---|---|---|---|"]
         for path in sorted(BOOK.glob("[0-9][0-9]_*.ipynb")):
             self.env.note_dependency(str(path))
             chapter = read_chapter(path)
             needs = ", ".join(
                 f"{{doc}}`{int(need[:2])} </book/{need}>`" for need in chapter.needs
             )
+            running = chapter.running.removesuffix(" on a laptop's CPU")
             lines.append(
                 f"| {{doc}}`{chapter.number} · {chapter.title} </book/{chapter.stem}>` "
-                f"| {needs or 'nothing'} | {chapter.reading} | {chapter.running} |"
+                f"| {needs or 'nothing'} | {chapter.reading} | {running} |"
             )
         return self.parse_text_to_nodes("\n".join(lines))
 
