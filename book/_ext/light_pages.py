@@ -2,9 +2,10 @@
 
 Every icon of Font Awesome twice (as a script that replaces each icon once more after the page was
 drawn, and as fonts of which a page shows twenty signs), and the search index on pages that send
-their reader to the search page anyway. What is left waits for nothing: pictures come when the
-reader comes near them, scripts run when the page is there, and the theme's measuring of every box
-of the page, which would lay all of it out before the reader has seen any, is left to `book.js`.
+their reader to the search page anyway. What is left waits for nothing: the fourteen style sheets,
+before which a browser shows nothing, come as one; pictures come when the reader comes near them,
+scripts run when the page is there, and the theme's measuring of every box of the page, which would
+lay all of it out before the reader has seen any, is left to `book.js`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ MEASURING = re.compile(r"\.forEach\((\w)=>\{\1\.tabIndex=\1\.scrollWidth[^}]*\?0
 AT_ONCE = ("documentation_options.js",)
 FONTS = "vendor/fontawesome/webfonts"
 STYLE_SHEET = "icons.css"
+STYLES = "styles.css"  # all style sheets in one
+LINK = re.compile(
+    r'<link\b(?=[^>]*\brel="stylesheet")(?![^>]*\bmedia=)[^>]*\bhref="([^"]*?_static/)([^"?]+)[^>]*>'
+)
 # Family in the theme's style sheet, weight, file.
 FACES = (
     ("Font Awesome 6 Free", 900, "fa-solid-900"),
@@ -92,6 +97,47 @@ def with_light_pictures(page: str, folder: Path, images: Path) -> str:
     return re.sub(r"<img\b[^>]*>", light, page)
 
 
+def with_one_style_sheet(page: str) -> tuple[str, list[str]]:
+    """A page's HTML with one style sheet, and the names of those that this one has to hold."""
+    links = list(LINK.finditer(page))
+    names = [link[2] for link in links if link[2] != STYLES]
+    if not names:
+        return page, []
+    link = f'<link rel="stylesheet" href="{links[0][1]}{STYLES}">'
+    rest = re.sub(rf"\s*{LINK.pattern}", "", page[links[0].end() :])
+    return page[: links[0].start()] + link + rest, names
+
+
+def style_sheet(path: Path, static: Path) -> str:
+    """A style sheet with those that it imports, its addresses as from `static`."""
+
+    def moved(address: re.Match[str]) -> str:
+        target = path.parent / re.split("[?#]", address[2])[0]
+        if not target.exists():
+            return address.group()  # no file: a picture in the rule itself, or a part of one
+        place = Path(os.path.relpath(target, static)).as_posix()
+        return f'url("{place}{address[2][len(re.split("[?#]", address[2])[0]) :]}")'
+
+    css = re.sub(r'@charset "[^"]*";', "", path.read_text(encoding="utf-8"))
+    css = re.sub(r"url\(\s*([\"']?)(?!data:|https?:|#|/)([^\"')]+)\1\s*\)", moved, css)
+    return re.sub(r'@import\s+"([^"]+)";', lambda of: style_sheet(path.parent / of[1], static), css)
+
+
+def write_styles(static: Path, names: list[str]) -> str:
+    """All style sheets as one, in their order; returns a mark of what is in it.
+
+    A build that wrote no page anew finds the names of the style sheets in the last one's.
+    """
+    whole = static / STYLES
+    if whole.exists():
+        last = whole.read_text(encoding="utf-8").partition(" */")[0].removeprefix("/* ")
+        names = list(dict.fromkeys([*names, *last.split()]))
+    css = f"/* {' '.join(names)} */\n"
+    css += "\n".join(style_sheet(static / name, static) for name in names)
+    whole.write_text(css, encoding="utf-8")
+    return hashlib.sha256(css.encode()).hexdigest()[:8]
+
+
 def icons_in(pages: str, css: str) -> set[str]:
     """The signs of the icons that pages name (fa-rocket) or that the theme's own rules show."""
     named: dict[str, str] = {}
@@ -110,7 +156,7 @@ def write_icons(static: Path, pages: str) -> None:
     css = "".join(
         path.read_text(encoding="utf-8")
         for path in sorted(static.rglob("*.css"))
-        if path.name != STYLE_SHEET
+        if path.name not in (STYLE_SHEET, STYLES)
     )
     icons = icons_in(pages, css)
     rules = []
@@ -139,7 +185,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     static = out / "_static"
-    pages = []
+    pages = {}
+    styles: dict[str, None] = {}
     for path in sorted(out.rglob("*.html")):
         if static in path.parents:
             continue
@@ -151,10 +198,15 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         light = with_light_pictures(light, path.parent, out / "_images")
         # Sphinx calls the bibliography a list, and its entries something else than a list's.
         light = light.replace(' role="list" class="citation-list"', ' class="citation-list"')
+        light, names = with_one_style_sheet(light)
+        styles |= dict.fromkeys(names)
+        pages[path] = (page, light)
+    write_icons(static, "".join(light for _, light in pages.values()))
+    mark = write_styles(static, list(styles))
+    for path, (page, light) in pages.items():
+        light = re.sub(rf'(/{STYLES})(\?v=\w+)?"', rf'\1?v={mark}"', light)
         if light != page:
             path.write_text(light, encoding="utf-8")
-        pages.append(light)
-    write_icons(static, "".join(pages))
     theme = static / THEME_SCRIPT
     script = theme.read_text(encoding="utf-8")
     theme.write_text(MEASURING.sub(".forEach(()=>{})", script), encoding="utf-8")

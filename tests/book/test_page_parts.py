@@ -70,6 +70,42 @@ def test_the_theme_still_measures_as_it_did_where_that_is_taken_out():
     assert len(light_pages.MEASURING.findall(script)) == 1
 
 
+def test_a_page_has_one_style_sheet_which_holds_the_others(tmp_path: Path):
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "fonts").mkdir()
+    (tmp_path / "fonts" / "a.woff2").write_bytes(b"")
+    (tmp_path / "basic.css").write_text("p { color: red }")
+    (tmp_path / "styles" / "theme.css").write_text(
+        '@charset "UTF-8";@import "../basic.css";a { src: url(../fonts/a.woff2?v=1#b) }'
+        'i { background: url("data:image/svg+xml,%3Cg fill=\'url(%23c)\'/%3E") }'
+    )
+    (tmp_path / "book.css").write_text('b { src: url("fonts/a.woff2") }')
+    page = (
+        '<head>\n<link href="../_static/styles/theme.css?digest=5" rel="stylesheet" />\n'
+        '<link rel="stylesheet" type="text/css" href="../_static/book.css?v=3" />\n'
+        '<link rel="icon" href="../_static/mark.svg"/>\n</head>'
+    )
+    light, names = light_pages.with_one_style_sheet(page)
+    assert names == ["styles/theme.css", "book.css"]
+    assert light == (
+        '<head>\n<link rel="stylesheet" href="../_static/styles.css">\n'
+        '<link rel="icon" href="../_static/mark.svg"/>\n</head>'
+    )
+    mark = light_pages.write_styles(tmp_path, names)
+    assert (tmp_path / "styles.css").read_text() == (
+        "/* styles/theme.css book.css */\n"
+        'p { color: red }a { src: url("fonts/a.woff2?v=1#b") }'
+        'i { background: url("data:image/svg+xml,%3Cg fill=\'url(%23c)\'/%3E") }\n'
+        'b { src: url("fonts/a.woff2") }'
+    )
+    # The next build may find this page as it is: it still knows what the sheet has to hold.
+    assert light_pages.with_one_style_sheet(light) == (light, [])
+    assert light_pages.write_styles(tmp_path, []) == mark
+    (tmp_path / "book.css").write_text("b { color: blue }")
+    assert light_pages.write_styles(tmp_path, []) != mark
+    assert "blue" in (tmp_path / "styles.css").read_text()
+
+
 CSS = (
     '.fa-rocket:before{content:"\\f135"}.fa-house:before,.fa-home:before{content:"\\f015"}'
     '.fa-bell:before{content:"\\f0f3"}:root{--pst-icon-bell:"\uf0f3"}a::after{content:"\\f107"}'
