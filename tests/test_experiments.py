@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -97,6 +98,17 @@ def test_a_run_that_was_stopped_ends_with_the_same_numbers(run, tmp_path, monkey
     for name, record in whole.items():
         assert record["parameters_sha256"] == continued[name]["parameters_sha256"]
         assert record["metrics"] == continued[name]["metrics"]
+
+
+def test_a_repetition_takes_seeds_that_nobody_has_looked_at(run, tmp_path):
+    run(seeds=(0, 1), comparison=dataclasses.replace(PAIR, name="again", first_seed=10))
+    names = {name.rpartition("/")[2] for name in records(tmp_path)}
+    assert names == {"seed10.json", "seed11.json"}
+    (again,) = experiments.find(["vae-aavae-1-again"])
+    (first,) = experiments.find(["vae-aavae-1"])
+    assert [arm.name for arm in again.arms] == ["vae", "aavae, D five times slower"]
+    assert all(arm in first.arms for arm in again.arms)
+    assert again.first_seed >= 10
 
 
 def test_a_seed_that_fails_leaves_the_others_and_says_why(run, tmp_path, monkeypatch):
