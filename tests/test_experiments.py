@@ -171,9 +171,9 @@ def test_the_table_of_a_notebook_says_what_was_run_and_what_was_not(tmp_path):
     assert experiments.as_markdown(PAIR, TINY, tmp_path).splitlines() == [
         "| a pair | modes covered | paired difference, 95 % | better, worse |",
         "|---|---|---|---|",
-        "| gan | 2 ± 1 |  |  |",
+        "| gan | 2.000 ± 1.0 |  |  |",
         # Differences 1, 0, 3: mean 4/3, standard deviation 1.5275, times 4.3027 / sqrt(3).
-        "| iwgan, k = 2 | 3.333 ± 2.3 (1 seeds failed) | +1.33 ± 3.8 | 2, 0 |",
+        "| iwgan, k = 2 | 3.333 ± 2.3 (failed seeds: 3) | +1.33 ± 3.8 | 2, 0 |",
     ]
 
 

@@ -744,13 +744,13 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
         "|---|---|---|---|",
     ]
     for row in rows:
-        cells = [row.arm.name, f"{row.mean:.4g} ± {row.sd:.2g}", "", ""]
+        cells = [row.arm.name, f"{row.mean:#.4g} ± {row.sd:#.2g}", "", ""]
         if row.difference is not None:
             d = row.difference
-            cells[2] = f"{d.mean:+.3g} ± {d.half_width:.2g}"
+            cells[2] = f"{d.mean:+#.3g} ± {d.half_width:#.2g}"
             cells[3] = f"{d.better}, {d.worse}"
         if row.failed:
-            cells[1] += f" ({len(row.failed)} seeds failed)"
+            cells[1] += f" (failed seeds: {', '.join(map(str, row.failed))})"
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
