@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from unigen_edu import cli, data, experiments, models, training
-from unigen_edu.errors import UnigenError
+from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.experiments import Arm, Comparison, Scale
 
 TINY = Scale("tiny", "mnist-mini", steps=4, batch_size=16, samples=100, network="mlp")
@@ -65,7 +65,7 @@ def test_every_run_leaves_a_record_and_is_not_done_again(run, tmp_path):
     assert one["metrics"]["samples"] == 100
     assert one["curve"]["step"][-1] == 4
     assert one["device"] == "cpu"
-    assert one["commit"]
+    assert one["commit"] == experiments._commit()
     assert not list((tmp_path / "work").rglob("*.safetensors"))
     assert run() == ([], [])
 
@@ -100,6 +100,50 @@ def test_a_run_that_was_stopped_ends_with_the_same_numbers(run, tmp_path, monkey
         assert record["metrics"] == continued[name]["metrics"]
 
 
+def test_what_can_be_put_right_is_no_result(run, tmp_path, monkeypatch):
+    def no_folder(*_, **__):
+        raise UnigenError("The folder cannot be written.")
+
+    fit_seeds = experiments.fit_seeds
+    monkeypatch.setattr(experiments, "fit_seeds", no_folder)
+    with pytest.raises(UnigenError, match="cannot be written"):
+        run()
+    assert records(tmp_path) == {}
+    monkeypatch.setattr(experiments, "fit_seeds", fit_seeds)
+    assert run()[0] == []
+    assert len(records(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"metric": "elbo"}, "of other settings"),
+        ({"scale": {"name": "tiny", "steps": 5}}, "of other settings"),
+        ({"model": "vae"}, "of other settings"),
+        ({"options": {"latent": 3}}, "of other settings"),
+        ({"options": None}, "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_record_of_something_else_is_named_before_anything_starts(entries, words, run, tmp_path):
+    path = write_record(tmp_path / "out", PAIR.arms[0], 0, **{"status": "done", **(entries or {})})
+    if entries is None:
+        path.write_text("<<<<<<< half a record")
+    before = path.read_bytes()
+    with pytest.raises(UnigenError, match=words) as caught:
+        run()
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert [p for p in (tmp_path / "out").rglob("seed*.json")] == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_repetition_does_not_take_the_seeds_of_what_it_repeats():
+    (again,) = experiments.find(["vae-aavae-1-again"])
+    with pytest.raises(UnigenError, match="ask for at most 10 seeds"):
+        experiments.reproduce([again], TINY, seeds=range(11))
+
+
 def test_a_repetition_takes_seeds_that_nobody_has_looked_at(run, tmp_path):
     run(seeds=(0, 1), comparison=dataclasses.replace(PAIR, name="again", first_seed=10))
     names = {name.rpartition("/")[2] for name in records(tmp_path)}
@@ -118,7 +162,7 @@ def test_a_seed_that_fails_leaves_the_others_and_says_why(run, tmp_path, monkeyp
 
     def one_diverges(name, dataset, *, seeds, **settings):
         if name == "gan" and 1 in seeds:
-            raise UnigenError("The loss of seed 1 is not finite at step 3.")
+            raise NotFinite("The loss of seed 1 is not finite at step 3.")
         return fit_seeds(name, dataset, seeds=seeds, **settings)
 
     monkeypatch.setattr(experiments, "fit_seeds", one_diverges)
@@ -137,11 +181,16 @@ def test_a_seed_that_fails_leaves_the_others_and_says_why(run, tmp_path, monkeyp
     assert "failed: 1" in experiments.as_text(PAIR, TINY, tmp_path / "out")
 
 
+def write_record(folder, arm, seed, **entries):
+    path = experiments.record_path(folder, TINY, PAIR, arm, seed)
+    declared = {"scale": dataclasses.asdict(TINY), "metric": PAIR.metric, "model": arm.model}
+    experiments._write(path, {**declared, "options": arm.options, "seed": seed, **entries})
+    return path
+
+
 def write_values(folder, arm, values):
     for seed, value in enumerate(values):
-        path = experiments.record_path(folder, TINY, PAIR, arm, seed)
-        record = {"seed": seed, "status": "done", "metrics": {"modes_covered": value}}
-        experiments._write(path, record)
+        write_record(folder, arm, seed, status="done", metrics={"modes_covered": value})
 
 
 def test_the_table_has_means_and_paired_differences(tmp_path):
@@ -168,8 +217,7 @@ def test_the_table_of_a_notebook_says_what_was_run_and_what_was_not(tmp_path):
     assert experiments.provenance_of([PAIR], TINY, tmp_path) == "Nothing was recorded."
     write_values(tmp_path, PAIR.arms[0], [1.0, 2.0, 3.0])
     write_values(tmp_path, PAIR.arms[1], [2.0, 2.0, 6.0])
-    lost = experiments.record_path(tmp_path, TINY, PAIR, PAIR.arms[1], 3)
-    experiments._write(lost, {"seed": 3, "status": "failed", "reason": "It was not finite."})
+    write_record(tmp_path, PAIR.arms[1], 3, status="failed", reason="It was not finite.")
     assert experiments.as_markdown(PAIR, TINY, tmp_path).splitlines() == [
         "| a pair | modes covered | paired difference, 95 % | better, worse |",
         "|---|---|---|---|",

@@ -28,12 +28,13 @@ FOOTER = (
 )
 # What folds on a screen lies open on paper, and pictures are there before they are scrolled to.
 UNFOLD = """
-() => {
+async () => {
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("details").forEach((e) => e.open = true);
   document.querySelectorAll("img").forEach((e) => e.loading = "eager");
-  const pictures = [...document.images].map((e) => e.decode().catch(() => null));
-  return Promise.all(pictures).then(() => null);
+  const pictures = [...document.images];
+  await Promise.all(pictures.map((e) => e.decode().catch(() => null)));
+  return pictures.filter((e) => e.naturalWidth === 0).map((e) => `no picture: ${e.src}`);
 }
 """
 
@@ -59,7 +60,7 @@ def main() -> int:
         page.set_default_timeout(600_000)
         page.emulate_media(media="print", color_scheme="light")
         faults = inspection.open_page(page, whole.as_uri())
-        page.evaluate(UNFOLD)
+        faults += page.evaluate(UNFOLD)
         page.pdf(
             path=PDF,
             format="A4",

@@ -1,4 +1,4 @@
-"""The `unigen` command: train, sample, evaluate, models, data, grade, course, doctor.
+"""The `unigen` command: train, sample, evaluate, reproduce, models, data, grade, course, doctor.
 
 Imports of heavy libraries are inside the commands, so that `unigen --help` answers at once.
 """
@@ -455,7 +455,8 @@ def _reproduce(given: argparse.Namespace) -> int:
         print("\n" + experiments.as_text(comparison, scale, given.out))
     for path in failed:
         print(f"A run failed; {path} says why.", file=sys.stderr)
-    return FAILURE if failed else SUCCESS
+    rows = (row for c in chosen for row in experiments.summarise(c, scale, given.out))
+    return FAILURE if any(row.failed for row in rows) else SUCCESS
 
 
 def _models(given: argparse.Namespace) -> int:

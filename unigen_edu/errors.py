@@ -1,8 +1,8 @@
-"""The one exception that this package raises for bad input."""
+"""What this package raises for bad input, and for a run that failed."""
 
 from __future__ import annotations
 
-__all__ = ["UnigenError"]
+__all__ = ["NotFinite", "UnigenError"]
 
 
 class UnigenError(ValueError):
@@ -11,3 +11,7 @@ class UnigenError(ValueError):
     It is a ``ValueError``, so ``except ValueError`` catches it too.  The message is one sentence,
     and the command line prints it alone, without a traceback.
     """
+
+
+class NotFinite(UnigenError):
+    """A loss, gradient or parameter that is not finite: the run itself failed."""

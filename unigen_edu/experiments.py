@@ -12,6 +12,7 @@ is kept in `work`: whatever stops a run, the same call continues it, to the same
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -33,9 +34,9 @@ from unigen_edu import __version__, checkpoints, data, metrics, models
 from unigen_edu.classifier import load_classifier
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
-from unigen_edu.errors import UnigenError
+from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.seeds import SeedRun, fit_seeds
-from unigen_edu.training import History, Interrupted, pick_device
+from unigen_edu.training import History, pick_device
 
 __all__ = [
     "SCALES",
@@ -89,13 +90,14 @@ class Comparison:
         title: what is compared, in words.
         arms: the first is the one that the others are compared with.
         metric: a key of `metrics.evaluate`, or "class_accuracy". For "elbo" a tenth of the training
-            images of each class is kept aside; the bound is looked at `Scale.looks` times, and that
-            of the test set is reported from the look at which the images kept aside have the best.
+            images of each class is kept aside; the bound is looked at before the first step and
+            about `Scale.looks` times after it, and that of the test set is reported from the look
+            at which the images kept aside have the best. Every other score is of the last step.
         higher_is_better: of the metric.
         data: name of the data set, "{digits}" where the scale says which digits.
         share: of the training images that are used, by class, from the first on; 1 uses all (but
             those kept aside).
-        labelled: number of labelled images among the training images, as a share; None: all.
+        labelled: share of the training images that keep their labels; None: all do.
         options: of every arm's model.
         lr, betas: of Adam.
         effort: relative number of steps; 1 is that of the scale.
@@ -212,6 +214,7 @@ def _semi_supervised() -> list[Comparison]:
     ]
 
 
+_VAE_BOUNDS = _bounds("vae", "aavae", "an adversary in a VAE")
 _DRAWS = (2, 5, 10, 20)  # k = 1 is the GAN, to the bit
 
 COMPARISONS: tuple[Comparison, ...] = (
@@ -236,9 +239,9 @@ COMPARISONS: tuple[Comparison, ...] = (
         "class_accuracy",
         higher_is_better=True,
     ),
-    *_bounds("vae", "aavae", "an adversary in a VAE"),
+    *_VAE_BOUNDS,
     _again(
-        _bounds("vae", "aavae", "an adversary in a VAE")[0],
+        _VAE_BOUNDS[0],
         "aavae, D five times slower",
         _paced(Arm("aavae"), "never learns", 1e-9, _AUTOENCODER_LR),
     ),
@@ -401,7 +404,9 @@ def measure(
     model, seed = run.model.to(device), run.seed
     found = metrics.evaluate(model, name, samples=scale.samples, seed=seed, root=root)
     if comparison.metric == "elbo":
-        found["elbo_at_the_end"] = found["elbo"]
+        for key in ("elbo", "elbo_standard_error", "iwae", "iwae_standard_error"):
+            if key in found:
+                found[f"{key}_at_the_end"] = found.pop(key)
         found |= at_the_best_look(run.history)
     if comparison.metric == "class_accuracy":
         found["class_accuracy"] = class_accuracy(model, scale.samples, seed)
@@ -410,11 +415,11 @@ def measure(
     return found
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
+def provenance(device: torch.device, commit: str | None) -> dict[str, Any]:
     """What a reader needs to judge a run: code, machine, versions and date."""
     cuda = device.type == "cuda"
     return {
-        "commit": _commit(),
+        "commit": commit,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": str(device),
         "machine": torch.cuda.get_device_name(device) if cuda else platform.machine(),
@@ -440,10 +445,12 @@ def _commit() -> str | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
+    # Installed in an environment, it may lie inside a repository of something else.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
-    return commit + (" with changes" if git("status", "--porcelain", "--", ".") else "")
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--", ".")
+    return f"{commit} with changes" if commit and changed else commit
 
 
 def record_path(out: str | Path, scale: Scale, comparison: Comparison, arm: Arm, seed: int) -> Path:
@@ -463,7 +470,8 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
         draft.write_text(_as_json(record), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise UnigenError(
             f"The record {path} cannot be written ({error.strerror}): put that right and run the "
             "same command again; what was trained is kept."
@@ -499,7 +507,7 @@ def reproduce(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Do every run that has no record yet; returns the records of runs that failed.
+    """Do every run that has no record yet; returns the records of those that failed in this call.
 
     Args:
         comparisons: what to run; see :func:`find`.
@@ -508,17 +516,28 @@ def reproduce(
         device: as for `fit`. On a GPU the seeds of an arm are trained as one stack, on a CPU side
             by side.
         out: folder of the records.
-        work: folder of unfinished runs; each is deleted once its record is written.
+        work: folder of unfinished runs; each is deleted once its record is written, done or failed.
         root: folder of the data, as in `data.load`.
         progress: show a progress bar for each arm.
         say: called with a line for each arm.
 
     Raises:
-        UnigenError: data that are missing, a folder that cannot be written, a device that was lost.
+        UnigenError: data that are missing, a folder that cannot be written, records of other
+            settings, seeds that a repetition was meant to be the first to use, a device that was
+            lost.
         Interrupted: on Ctrl-C or SIGTERM, after checkpoints were written.
     """
-    target = pick_device(device)
+    target, commit = pick_device(device), _commit()
     checkpoints.prepare_folder(out)
+    comparisons = list(comparisons)
+    for comparison in comparisons:
+        if 0 < comparison.first_seed <= max(seeds):
+            raise UnigenError(
+                f"{comparison.name} repeats a comparison with the seeds from "
+                f"{comparison.first_seed} on: ask for at most {comparison.first_seed} seeds."
+            )
+        for arm in comparison.arms:
+            read_records(comparison, scale, arm, out)  # says which one is of other settings
     plan = [
         (comparison, arm, missing)
         for comparison in comparisons
@@ -536,11 +555,23 @@ def reproduce(
     failed = []
     for comparison, arm, missing in plan:
         left = f", about {_duration(spent / done * (waiting - done))} left" if done else ""
-        say(f"{comparison.name}: {arm.name}, {len(missing)} seeds{left}")
+        say(f"{comparison.name}: {arm.name}, seeds {', '.join(map(str, missing))}{left}")
         started = time.perf_counter()
-        failed += _run_arm(
-            comparison, arm, scale, missing, target, Path(out), Path(work), root, progress
-        )
+        try:
+            failed += _run_arm(
+                comparison, arm, scale, missing, target, Path(out), Path(work), root, progress,
+                commit,
+            )  # fmt: skip
+        except torch.OutOfMemoryError:
+            raise UnigenError(
+                f"The device '{target}' is short of memory for {len(missing)} seeds of {arm.name}: "
+                "ask for fewer with --seeds, and for the rest afterwards."
+            ) from None
+        except getattr(torch, "AcceleratorError", ()) as error:
+            raise UnigenError(
+                f"The device '{target}' failed ({str(error).splitlines()[0]}): run the same "
+                "command again; it continues from the last checkpoints."
+            ) from error
         spent += time.perf_counter() - started
         done += len(missing) * comparison.effort
     return failed
@@ -550,7 +581,7 @@ def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 1:
         return "a minute"
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def _run_arm(
@@ -563,8 +594,9 @@ def _run_arm(
     work: Path,
     root: str | Path | None,
     progress: bool,
+    commit: str | None,
 ) -> list[Path]:
-    """All seeds of an arm: trained together, or, if one of them fails, each by itself."""
+    """All seeds of an arm: trained together, or, if that fails, each by itself."""
     train_set = training_set(comparison, scale, root)
     steps = round(scale.steps * comparison.effort)
     folder = work / scale.name / comparison.name / _folder_name(arm)
@@ -614,32 +646,21 @@ def _run_arm(
         if watch:
             result["looks"] = {"step": history.watched_steps, **history.watched}
         path = record_path(out, scale, comparison, arm, run.seed)
-        _write(path, {**about, "seed": run.seed, **result, **provenance(target)})
+        _write(path, {**about, "seed": run.seed, **result, **provenance(target, commit)})
         shutil.rmtree(folder / f"seed{run.seed}", ignore_errors=True)
 
     failed = []
-    try:
-        together: list[SeedRun] | None = train(seeds)
-    except Interrupted:
-        raise
-    except UnigenError:
-        together = None  # at least one seed has failed; the others go on without it
-    except RuntimeError as error:
-        if target.type == "cpu":
-            raise
-        raise UnigenError(
-            f"The device '{target}' failed ({str(error).splitlines()[0]}): run the same command "
-            "again; it continues from the last checkpoints."
-        ) from error
-    for seed in seeds:
+    together: list[SeedRun] | None = None
+    with contextlib.suppress(UnigenError):  # one seed failed, say; the others go on without it
+        together = train(seeds)
+    for i, seed in enumerate(seeds):
         try:
-            run = train([seed])[0] if together is None else together[seeds.index(seed)]
-        except Interrupted:
-            raise
-        except UnigenError as error:
+            run = train([seed])[0] if together is None else together[i]
+        except NotFinite as error:  # whatever else is wrong can be put right, and is no result
             path = record_path(out, scale, comparison, arm, seed)
             reason = {"status": "failed", "reason": str(error)}
-            _write(path, {**about, "seed": seed, **reason, **provenance(target)})
+            _write(path, {**about, "seed": seed, **reason, **provenance(target, commit)})
+            shutil.rmtree(folder / f"seed{seed}", ignore_errors=True)
             failed.append(path)
         else:
             keep(run)
@@ -685,10 +706,30 @@ class Row:
 
 
 def read_records(comparison: Comparison, scale: Scale, arm: Arm, out: str | Path) -> list[dict]:
-    """The records of an arm, by seed."""
-    folder = record_path(out, scale, comparison, arm, 0).parent
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("seed*.json")]
-    return sorted(found, key=lambda record: record["seed"])
+    """The records of an arm, by seed.
+
+    Raises:
+        UnigenError: one that cannot be read, or that is of other settings than those declared.
+    """
+    found = []
+    for path in record_path(out, scale, comparison, arm, 0).parent.glob("seed*.json"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            declared = {"scale": asdict(scale), "metric": comparison.metric, "model": arm.model}
+            same = all(record[key] == value for key, value in declared.items())
+            same = same and set(arm.options.items()) <= set(record["options"].items())
+            seed = int(record["seed"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UnigenError(
+                f"The record {path} cannot be read: delete it, and 'unigen reproduce' runs it anew."
+            ) from None
+        if not same:
+            raise UnigenError(
+                f"The record {path} is of other settings than those declared now: delete it, and "
+                "'unigen reproduce' runs it anew."
+            )
+        found.append((seed, record))
+    return [record for _, record in sorted(found, key=lambda pair: pair[0])]
 
 
 def summarise(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> list[Row]:

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from unigen_edu import checkpoints, models
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Batch, Model
-from unigen_edu.errors import UnigenError
+from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.noise import Recorded, Replayed, Request, drawn_by
 from unigen_edu.training import (
     NOTHING_KEPT,
@@ -612,7 +612,7 @@ class _StackLog:
         ]
         if found:
             step, seed, phase = min(found)
-            raise UnigenError(
+            raise NotFinite(
                 f"Training stopped: loss or gradient of phase '{phase}' of seed {seed} was not "
                 f"finite at step {step}; {kept}. Lower the learning rate or check the data."
             )
@@ -624,7 +624,7 @@ def _raise_if_parameters_not_finite(
     for name, parameter in stack.parameters.items():
         good = torch.isfinite(parameter).reshape(len(parameter), -1).all(1).tolist()
         if not all(good):
-            raise UnigenError(
+            raise NotFinite(
                 f"Training stopped: the parameter '{name}' of seed {seeds[good.index(False)]} was "
                 f"not finite after step {step}; {kept}. Lower the learning rate."
             )

@@ -33,7 +33,7 @@ from unigen_edu.checkpoints import parameter_checksum
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import NEEDS, Batch, Loss, Model, check_images
 from unigen_edu.distributed import ALONE, Processes, one_batch, started_by_torchrun, together
-from unigen_edu.errors import UnigenError
+from unigen_edu.errors import NotFinite, UnigenError
 
 __all__ = ["History", "Interrupted", "fit", "parameter_checksum", "pick_device"]
 
@@ -160,8 +160,8 @@ def fit(
 
     Raises:
         UnigenError: bad arguments, data that do not fit the model, a folder that cannot be
-            written, a checkpoint of another run, processes that were started for different runs,
-            or a loss or gradient that is not finite.
+            written, a checkpoint of another run, processes that were started for different runs.
+        NotFinite: a loss, gradient or parameter that is not finite; a `UnigenError` as well.
         Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
     """
     run = prepare(
@@ -565,7 +565,7 @@ class _DeviceLog:
         if not bad:
             return
         phase, step = min(bad.items(), key=lambda item: item[1])
-        raise UnigenError(
+        raise NotFinite(
             f"Training stopped: loss or gradient of phase '{phase}' was not finite at step {step}; "
             f"{kept}. Lower the learning rate or check the data."
         )
@@ -574,7 +574,7 @@ class _DeviceLog:
 def _raise_if_parameters_not_finite(model: Model, step: int, kept: str) -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
-            raise UnigenError(
+            raise NotFinite(
                 f"Training stopped: the parameter '{name}' was not finite after step {step}; "
                 f"{kept}. Lower the learning rate."
             )

@@ -77,8 +77,8 @@ def with_light_pictures(page: str, folder: Path, images: Path) -> str:
     def light(tag: re.Match[str]) -> str:
         text = tag.group()
         source = re.search(r'\bsrc="([^"]*)"', text)
-        if source is None or re.search(r"\b(width|loading)=", text):
-            return text
+        if source is None or "_static/" in source[1] or re.search(r"\b(width|loading)=", text):
+            return text  # the theme's own pictures have their size from its rules
         inside = source[1].partition("data:image/png;base64,")[2]
         path = folder / unquote(source[1])
         if inside:
@@ -129,9 +129,9 @@ def write_styles(static: Path, names: list[str]) -> str:
     A build that wrote no page anew finds the names of the style sheets in the last one's.
     """
     whole = static / STYLES
-    if whole.exists():
+    if not names and whole.exists():
         last = whole.read_text(encoding="utf-8").partition(" */")[0].removeprefix("/* ")
-        names = list(dict.fromkeys([*names, *last.split()]))
+        names = last.split()
     css = f"/* {' '.join(names)} */\n"
     css += "\n".join(style_sheet(static / name, static) for name in names)
     whole.write_text(css, encoding="utf-8")
@@ -195,7 +195,9 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         light = without_scripts(page, unused)
         if path.name != "search.html":  # its scripts lean on each other in the page
             light = deferred(light)
-        light = with_light_pictures(light, path.parent, out / "_images")
+        # Sphinx writes the one page of the PDF with links as from the root.
+        folder = out if app.builder.name == "singlehtml" else path.parent
+        light = with_light_pictures(light, folder, out / "_images")
         # Sphinx calls the bibliography a list, and its entries something else than a list's.
         light = light.replace(' role="list" class="citation-list"', ' class="citation-list"')
         light, names = with_one_style_sheet(light)

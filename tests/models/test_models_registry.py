@@ -79,6 +79,7 @@ def test_options_are_those_of_the_constructor():
         "network": "mlp",
         "latent": 64,
         "k": 5,
+        "power": 1.0,
     }
 
 
