@@ -322,7 +322,7 @@ def training_set(comparison: Comparison, scale: Scale, root: str | Path | None =
 
 
 def kept_aside(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
-    """The last tenth of each class of the training images, which decides when to look (elbo)."""
+    """The last tenth of each class of the training images, which chooses among the looks (elbo)."""
     whole = data.load(comparison.data.format(digits=scale.digits), "train", root=root)
     used = first_of_each_class(whole, 0.9)
     rest = torch.ones(len(whole), dtype=torch.bool)
