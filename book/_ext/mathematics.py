@@ -3,8 +3,10 @@
 MathJax 3.2.2, from the package sphinx-mathjax-offline, runs here in V8 (mini-racer) and writes each
 formula as HTML that the reader's browser only has to paint: no script, no second layout, and the
 page is complete with JavaScript off. Its boxes carry their own sizes, so the fonts may come late
-without moving anything. A copy in MathML goes with each formula for screen readers. TeX that
-MathJax does not understand is a warning, and thereby stops the build.
+without moving anything; but a browser sets each formula anew when one comes, so those that most
+formulas need are in the style sheet, with the signs of the book alone. A copy in MathML goes with
+each formula for screen readers. TeX that MathJax does not understand is a warning, and thereby
+stops the build.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import io
 import re
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from py_mini_racer import JSEvalException, MiniRacer
 from sphinx.application import Sphinx
 from sphinx.locale import _
@@ -40,6 +44,9 @@ PARTS = (
 )
 FONTS = "output/chtml/fonts/woff-v2"
 STYLE_SHEET = "mathematics.css"
+# In the style sheet itself. That of no signs gives each line of a formula its height.
+INSIDE = ("Zero", *(f"{name}-Regular" for name in ("Main", "AMS", "Size1", "Size2")))
+INSIDE += ("Main-Bold", "Math-Italic")
 # All rules are kept here and the unused ones left out when every page is known: MathJax's own way
 # of choosing (adaptiveCSS) would forget the pages that are not written again.
 SET_UP = """
@@ -175,21 +182,41 @@ def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def font_of(name: str, signs: set[str]) -> bytes:
+    """One of MathJax's fonts, with these signs of it alone."""
+    path = mathjax_folder() / FONTS / f"MathJax_{name}.woff"
+    font = TTFont(path)
+    chosen = sorted(set(map(ord, signs)) & set(font.getBestCmap()))
+    if not chosen:  # that of no signs
+        return path.read_bytes()
+    chooser = subset.Subsetter(subset.Options(drop_tables=["FFTM"], notdef_outline=True))
+    chooser.populate(unicodes=chosen)
+    chooser.subset(font)
+    font.flavor = "woff"
+    written = io.BytesIO()
+    font.save(written)
+    return written.getvalue()
+
+
 def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
     """The rules and the fonts of MathJax that the pages need."""
     if exception is None and app.builder.format == "html":
         out = Path(app.outdir)
         text = "".join(page.read_text(encoding="utf-8") for page in out.rglob("*.html"))
         css = TYPESETTER.style_sheet(set(re.findall(r"mjx-c[0-9A-F]+", text)))
-        # The font of no signs gives each line of a formula its height: it must be there first.
-        zero = base64.b64encode((mathjax_folder() / FONTS / "MathJax_Zero.woff").read_bytes())
-        inside = f"data:font/woff;base64,{zero.decode()}"
-        css = css.replace("mathjax/MathJax_Zero.woff", inside)
-        (out / "_static" / STYLE_SHEET).write_text(css, encoding="utf-8")
+        shown = re.findall(r'content: "([^"]*)"', css)
+        named = (re.sub(r"\\([0-9A-F]+)", lambda code: chr(int(code[1], 16)), s) for s in shown)
+        signs = set("".join(named))
         fonts = out / "_static" / "mathjax"
         fonts.mkdir(exist_ok=True)
-        for name in sorted(set(re.findall(r"mathjax/([\w-]+\.woff)", css))):
-            shutil.copyfile(mathjax_folder() / FONTS / name, fonts / name)
+        for name in sorted(set(re.findall(r"mathjax/MathJax_([\w-]+)\.woff", css))):
+            content = font_of(name, signs)
+            if name in INSIDE:
+                inside = f"data:font/woff;base64,{base64.b64encode(content).decode()}"
+                css = css.replace(f"mathjax/MathJax_{name}.woff", inside)
+            else:
+                (fonts / f"MathJax_{name}.woff").write_bytes(content)
+        (out / "_static" / STYLE_SHEET).write_text(css, encoding="utf-8")
     TYPESETTER.close()
 
 

@@ -3,8 +3,7 @@
 The style sheet carries the fonts, so that they need no further request and work from a folder on
 disk. A browser still unpacks them beside its first layout. A few lines in the head of a page wait
 for that, some hundredths of a second, so that no line is drawn twice; without scripts nothing
-waits. A page that begins with a table is shown as a whole: each row changes the widths of all. The
-same lines set the theme, which the theme's own script does after the first drawing.
+waits. The same lines set the theme, which the theme's own script does after the first drawing.
 Greek letters outside formulas are rare, so their font is fetched when a page needs it.
 """
 
@@ -40,11 +39,11 @@ WAIT = """<script data-typefaces>
   if (!document.fonts || !document.fonts.load) return;
   var show = function () { root.style.visibility = ""; };
   root.style.visibility = "hidden";
-  var whole = new Promise(function (done) { addEventListener("DOMContentLoaded", done); });
   Promise.all(["1em 'Book Sans'", "700 1em 'Book Sans'", "italic 1em 'Book Sans'",
-    "600 1em 'Book Serif'", "1em 'Book Mono'", "1em MJXZERO"].map(function (font) {
+    "600 1em 'Book Serif'", "1em 'Book Mono'", "1em MJXZERO", "1em MJXTEX", "1em MJXTEX-I",
+    "1em MJXTEX-B", "1em MJXTEX-A", "1em MJXTEX-S1", "1em MJXTEX-S2"].map(function (font) {
     return document.fonts.load(font);
-  }).concat(WHOLE)).then(show, show);
+  })).then(show, show);
   setTimeout(show, 3000);
 })(document.documentElement);
 </script>
@@ -63,13 +62,6 @@ def face(family: str, file: str, style: str, weights: str, characters: str, insi
     )
 
 
-def wait(page: str) -> str:
-    """The lines that hide a page until it can be shown."""
-    table, section = page.find("<table"), page.find("<h2")
-    begins_with_a_table = table >= 0 and (section < 0 or table < section)
-    return WAIT.replace("WHOLE", "whole" if begins_with_a_table else "[]")
-
-
 def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         css = "".join(face(*given) for given in FACES)
@@ -80,7 +72,7 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
                 continue
             page = re.sub(r"<script data-typefaces>.*?</script>\n", "", page, flags=re.DOTALL)
             # After the style sheets: before them there would be nothing to wait for.
-            path.write_text(page.replace("</head>", f"{wait(page)}</head>", 1), encoding="utf-8")
+            path.write_text(page.replace("</head>", f"{WAIT}</head>", 1), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -310,9 +310,9 @@ class UnificationTable(SphinxDirective):
             rows = [row for name in listed for row in self.rows(models.get(name), name in current)]
         except UnigenError as error:
             raise self.error(str(error)) from error
-        headings = ["Model", "Distributions", "Phase", "reduces"]
+        headings = ["Model", "Each phase, and what it reduces"]
         grown = ["grown"] if current else []
-        return [table(headings, rows, ["unification-table", *grown], [20, 18, 18, 44])]
+        return [table(headings, rows, ["unification-table", *grown], [31, 69])]
 
     def names(self, option: str) -> list[str]:
         return [name.strip() for name in self.options.get(option, "").split(",") if name.strip()]
@@ -330,7 +330,7 @@ class UnificationTable(SphinxDirective):
         return current + sorted(before, key=number, reverse=True)
 
     def rows(self, model: Any, is_current: bool) -> list[list[nodes.entry]]:
-        """One row a phase; the cells of the model itself span them."""
+        """One row a phase; the cell of the model itself spans them."""
         classes = ["current-model"] if is_current else []
         span = {"morerows": len(model.phases) - 1} if len(model.phases) > 1 else {}
         rows = []
@@ -339,17 +339,15 @@ class UnificationTable(SphinxDirective):
             if position == 0:
                 about = [nodes.paragraph("", "", *self.title(model, is_current))]
                 about += map(self.variable, model.variables)
-                row += [
-                    cell(*about, classes=classes, **span),
-                    cell(*map(self.factor, model.factors), classes=classes, **span),
-                ]
-            step = nodes.paragraph("", "", nodes.strong("", phase.name))
+                about += map(self.factor, model.factors)
+                row.append(cell(*about, classes=classes, **span))
+            step = nodes.paragraph("", "", nodes.strong("", phase.name), classes=["phase"])
             if phase.moves != (phase.name,):
                 step += nodes.Text(f" moves {' and '.join(phase.moves)}")
             reduces = nodes.paragraph("", "", math(phase.reduces))
             direction = nodes.paragraph("", "", *self.symbols(f"{phase.direction} "))
             direction += equation_reference(phase.equation, self.env.docname)
-            row += [cell(step, classes=classes), cell(reduces, direction, classes=classes)]
+            row.append(cell(step, reduces, direction, classes=classes))
             rows.append(row)
         return rows
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import json
 import re
 import subprocess
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import mathematics
 import pytest
 import unigen_book
+from fontTools.ttLib import TTFont
 
 from unigen_edu import models
 
@@ -159,6 +162,25 @@ def test_the_style_sheet_has_the_rules_and_fonts_of_the_signs_in_the_book(site: 
     fonts = re.findall(r'url\("(mathjax.*?)"\)', css)
     assert fonts
     assert all((site / "_static" / font).stat().st_size > 500 for font in fonts)
+
+
+def test_the_fonts_in_the_style_sheet_hold_the_signs_of_the_book_and_no_others(site: Path):
+    css = (site / "_static" / mathematics.STYLE_SHEET).read_text()
+
+    def signs(family: str) -> set[str]:
+        found = re.search(
+            rf'font-family: {family}; src: url\("(data:font/woff;base64,)?(.*?)"', css
+        )
+        assert found is not None
+        inside = (
+            base64.b64decode(found[2]) if found[1] else (site / "_static" / found[2]).read_bytes()
+        )
+        return set(map(chr, TTFont(io.BytesIO(inside)).getBestCmap()))
+
+    assert {"a", "b", "c"} <= signs("MJXTEX-I")  # the formulas of these pages
+    assert "w" not in signs("MJXTEX-I")
+    assert "=" in signs("MJXTEX")
+    assert "⎝" in signs("MJXTEX-S4")  # the foot of a tall parenthesis, which no formula names
 
 
 def test_tex_that_is_wrong_stops_the_build(tmp_path: Path):

@@ -169,10 +169,3 @@ def test_a_description_names_no_sources():
     document += nodes.paragraph("", "", *words, other)
     page_metadata.leave_out_sources(document)
     assert document.astext() == "Hu and Xing  by Lemma 1"
-
-
-def test_a_page_that_begins_with_a_table_is_shown_as_a_whole():
-    assert ".concat(whole)" in typefaces.wait("<h1>Table</h1><table></table><h2>More</h2>")
-    assert ".concat(whole)" in typefaces.wait("<h1>Table</h1><table></table>")
-    for page in ("<h1>A</h1><h2>B</h2><table></table>", "<h1>A</h1><h2>B</h2>", "<h1>A</h1>"):
-        assert ".concat([])" in typefaces.wait(page)
