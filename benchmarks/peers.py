@@ -402,9 +402,11 @@ def main() -> int:
                 option = "--pytorch-gan" if pair.project == "PyTorch-GAN" else "--pytorch-examples"
                 command += [option, str(checkout.resolve())]
             said = subprocess.run(
-                command, capture_output=True, text=True, check=True,
+                command, stdout=subprocess.PIPE, text=True, check=False,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             )  # fmt: skip
+            if said.returncode:
+                return said.returncode  # it has said why
             rounds.append(json.loads(said.stdout.splitlines()[-1]))
         ways = [way for way in rounds[0] if way != "theirs"]
         ratios = {
