@@ -13,6 +13,7 @@ import torch
 from unigen_edu import cli, data, experiments, models, training
 from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.experiments import Arm, Comparison, Scale
+from unigen_edu.models.fgm import Missed
 
 TINY = Scale("tiny", "mnist-mini", steps=4, batch_size=16, samples=100, network="mlp")
 PAIR = Comparison(
@@ -225,6 +226,83 @@ def test_the_table_of_a_notebook_says_what_was_run_and_what_was_not(tmp_path):
         # Differences 1, 0, 3: mean 4/3, standard deviation 1.5275, times 4.3027 / sqrt(3).
         "| iwgan, k = 2 | 3.333 ± 2.3 (failed seeds: 3) | +1.33 ± 3.8 | 2, 0 |",
     ]
+
+
+def test_a_table_shows_further_numbers_of_the_arms_that_have_them(tmp_path):
+    wider = dataclasses.replace(PAIR, beside=("elbo", "training_seconds", "nobody_has_this"))
+    for seed, (elbo, seconds) in enumerate([(-3.0, 1.0), (-5.0, 2.0)]):
+        found = {"modes_covered": 1.0, "elbo": elbo}
+        write_record(
+            tmp_path, PAIR.arms[0], seed, status="done", metrics=found, training_seconds=seconds
+        )
+    write_values(tmp_path, PAIR.arms[1], [2.0, 4.0])
+    assert experiments.as_markdown(wider, TINY, tmp_path).splitlines() == [
+        "| a pair | modes covered | elbo | training seconds "
+        "| paired difference, 95 % | better, worse |",
+        "|---|---|---|---|---|---|",
+        "| gan | 1.000 ± 0.0 | -4.000 ± 1.4 | 1.500 ± 0.71 |  |  |",
+        # Differences 1, 3: standard deviation 1.4142, times 12.706 / sqrt(2).
+        "| iwgan, k = 2 | 3.000 ± 1.4 |  |  | +2.00 ± 13. | 2, 0 |",
+    ]
+    assert "elbo -4 ± 1.4" in experiments.as_text(wider, TINY, tmp_path)
+
+
+def test_any_arm_can_be_the_base(tmp_path):
+    write_values(tmp_path, PAIR.arms[0], [1.0, 2.0, 3.0])
+    write_values(tmp_path, PAIR.arms[1], [2.0, 2.0, 6.0])
+    gan, iwgan = experiments.summarise(PAIR, TINY, tmp_path, against="iwgan, k = 2")
+    assert iwgan.difference is None
+    assert gan.difference.mean == pytest.approx(-4 / 3)
+    assert (gan.difference.better, gan.difference.worse) == (0, 2)
+    with pytest.raises(UnigenError, match="no arm 'vae'; choose one of: gan, iwgan, k = 2"):
+        experiments.summarise(PAIR, TINY, tmp_path, against="vae")
+
+
+def test_the_density_estimator_is_asked_about_dropped_modes_and_kept_ones():
+    """A sampler of the right half of the ring, and an estimator that calls the upper half missed.
+
+    Both halves, shifted so that no mode is on an edge, hold four of the eight modes.
+    """
+    toy = data.toy("ring")
+    axis = toy.centres[0].float() + toy.centres[1].float()  # between two modes
+    up = torch.stack([-axis[1], axis[0]])
+
+    class Half:
+        device = torch.device("cpu")
+
+        def sample(self, n):
+            x = toy.sample(4 * n, torch.Generator().manual_seed(0)).float()
+            return x[x @ axis > 0][:n]
+
+        def missed(self, x):
+            true = toy.log_density(x).float()
+            return Missed(x @ up > 0, true + 0.5, true - 2.0)
+
+    true = toy.log_density(data.load("ring", "test").x).mean().item()
+    assert experiments.density_scores(Half(), "ring", 1000, seed=0) == pytest.approx(
+        {
+            "log_model_density": true - 2.0,
+            "log_density_error": 0.5,
+            "modes_dropped": 4,
+            "dropped_called_missed": 0.5,
+            "kept_called_missed": 0.5,
+        },
+        abs=0.03,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "betas"), [("gan", 5e-4, (0.5, 0.999)), ("vae", 1e-3, (0.9, 0.999))]
+)
+def test_a_comparison_may_leave_the_optimiser_to_fit(name, lr, betas, run, tmp_path):
+    alone = Comparison(
+        "alone", "C", "alone", (Arm(name, {"latent": 2}),), "frechet_distance",
+        higher_is_better=False, data="mnist-mini", lr=None, betas=None,
+    )  # fmt: skip
+    run(seeds=(0,), comparison=alone)
+    (record,) = records(tmp_path).values()
+    assert set(record["lr"].values()) == {lr}
+    assert tuple(record["betas"]) == betas
 
 
 def test_a_table_names_the_machine_the_day_and_the_commit(run, tmp_path):

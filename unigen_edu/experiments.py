@@ -36,7 +36,7 @@ from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.seeds import SeedRun, fit_seeds
-from unigen_edu.training import History, pick_device
+from unigen_edu.training import History, decay_rates, pick_device, step_sizes
 
 __all__ = [
     "SCALES",
@@ -98,8 +98,10 @@ class Comparison:
         share: of the training images that are used, by class, from the first on; 1 uses all (but
             those kept aside).
         labelled: share of the training images that keep their labels; None: all do.
+        beside: further numbers that the table shows: keys of `metrics` in the records, or
+            "training_seconds". An arm that has none of a kind shows none.
         options: of every arm's model.
-        lr, betas: of Adam.
+        lr, betas: of Adam; None: what `fit` takes for that kind of model.
         effort: relative number of steps; 1 is that of the scale.
         first_seed: where its seeds begin. A comparison that repeats another, to see whether what
             stood out there stands, begins after the other's.
@@ -114,9 +116,10 @@ class Comparison:
     data: str = "{digits}"
     share: float = 1.0
     labelled: float | None = None
+    beside: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    lr: float = _GAME_LR
-    betas: tuple[float, float] = (0.5, 0.999)
+    lr: float | None = _GAME_LR
+    betas: tuple[float, float] | None = (0.5, 0.999)
     effort: float = 1.0
     first_seed: int = 0
 
@@ -140,6 +143,7 @@ SCALES = {
 }
 
 _AUTOENCODER: dict[str, Any] = {"lr": _AUTOENCODER_LR, "betas": (0.9, 0.999)}
+_BY_DEFAULT: dict[str, Any] = {"lr": None, "betas": None}
 
 
 def _pair(base: str, variant: str, **options: Any) -> tuple[Arm, Arm]:
@@ -250,37 +254,40 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "samples",
         "C",
-        "models that draw digits",
+        "every model that draws digits",
         tuple(
             Arm(model)
             for model in (
-                "gan",
-                "iwgan",
-                "infogan",
-                "vae",
-                "iwae",
-                "aavae",
-                "aae",
-                "vaegan",
-                "ali",
-                "fgan",
+                *("gan", "iwgan", "cgan", "infogan", "fgan", "ali", "vaegan", "aae"),
+                *("vae", "iwae", "aavae", "cvae", "fgm", "helmholtz", "predictability"),
             )
         ),
         "frechet_distance",
         higher_is_better=False,
+        beside=("inception_score", "classes_covered", "elbo", "training_seconds"),
+        **_BY_DEFAULT,
     ),
     Comparison(
         "f-divergences",
         "D",
         "f-GANs and f-GMs on the ring of Gaussians",
         tuple(
-            Arm(model, {"divergence": f}, f"{model}, {f}")
+            Arm(model, {"divergence": f, "latent": 2}, f"{model}, {f}")
             for model in ("fgan", "fgm")
             for f in ("js", "kl", "reverse-kl", "pearson", "hellinger")
         ),
-        "modes_covered",
+        "modes_assigned",
         higher_is_better=True,
         data="ring",
+        beside=(
+            *("modes_covered", "log_model_density", "modes_dropped"),
+            *("dropped_called_missed", "kept_called_missed", "training_seconds"),
+        ),
+        effort=5.0,
+        # Of three settings, tried with seeds 100 and 101 on both models with "js" and "kl", the one
+        # with the largest share of samples near a mode on average.
+        lr=3e-3,
+        betas=(0.5, 0.9),
     ),
 )
 TABLES = {
@@ -392,6 +399,44 @@ def class_accuracy(model: Model, samples: int, seed: int) -> float:
     return (said == asked).double().mean().item()
 
 
+@torch.no_grad()
+def density_scores(model: Any, name: str, samples: int, seed: int) -> dict[str, Any]:
+    """What an f-GM's density estimator tells about a toy whose modes are known.
+
+    A mode is dropped if fewer than a third of its share of the samples are nearest to it.
+
+    Returns:
+        log_model_density: of 1000 test points under the generator, in nats, averaged;
+        log_density_error: |log d(x) - log p_data(x)| of them, in nats, averaged;
+        modes_dropped: how many there are;
+        dropped_called_missed, kept_called_missed: share of the test points of those modes that the
+        estimator calls missed (`FGM.missed`); None where there are no such modes.
+    """
+    toy, test_set = data.toy(name), data.load(name, "test", device=model.device)
+    x = test_set.images()[:1000]
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        made = model.sample(samples)
+        found = model.missed(x, k=300)
+    assert toy.centres is not None  # `measure` has asked
+    centres = toy.centres.to(made)
+    share = torch.cdist(made, centres).argmin(1).bincount(minlength=len(centres)) / samples
+    dropped = share < 1 / (3 * len(centres))
+    of_dropped = dropped[torch.cdist(x, centres).argmin(1)]
+    true = toy.log_density(x.cpu()).to(found.log_density)
+
+    def missed(points: Tensor) -> float | None:
+        return found.mask[points].double().mean().item() if points.any() else None
+
+    return {
+        "log_model_density": found.log_model.mean().item(),
+        "log_density_error": (found.log_density - true).abs().mean().item(),
+        "modes_dropped": int(dropped.sum()),
+        "dropped_called_missed": missed(of_dropped),
+        "kept_called_missed": missed(~of_dropped),
+    }
+
+
 def measure(
     comparison: Comparison,
     scale: Scale,
@@ -410,6 +455,9 @@ def measure(
         found |= at_the_best_look(run.history)
     if comparison.metric == "class_accuracy":
         found["class_accuracy"] = class_accuracy(model, scale.samples, seed)
+    of_modes = name in data.toy_names() and data.toy(name).centres is not None
+    if of_modes and hasattr(model, "missed"):
+        found |= density_scores(model, name, scale.samples, seed)
     if comparison.metric not in found:
         raise UnigenError(f"{comparison.name}: the model {model.name} has no {comparison.metric}.")
     return found
@@ -599,14 +647,14 @@ def _run_arm(
     """All seeds of an arm: trained together, or, if that fails, each by itself."""
     train_set = training_set(comparison, scale, root)
     steps = round(scale.steps * comparison.effort)
+    model_class = models.get(arm.model)
     folder = work / scale.name / comparison.name / _folder_name(arm)
     settings: dict[str, Any] = {
         "steps": steps,
         "options": arm_options(comparison, arm, scale, train_set),
         "batch_size": min(scale.batch_size, len(train_set)),
-        "lr": dict.fromkeys((p.name for p in models.get(arm.model).phases), comparison.lr)
-        | dict(arm.lr),
-        "betas": comparison.betas,
+        "lr": step_sizes(model_class, comparison.lr) | dict(arm.lr),
+        "betas": comparison.betas or decay_rates(model_class),
         "log_every": max(1, steps // 20),
     }
     about = {
@@ -694,7 +742,8 @@ class Row:
         values: of the metric, by seed; of runs that are done.
         failed: why, by seed; of runs that failed.
         mean, sd: of the values; the sd has n - 1 in the denominator and is NaN for one seed.
-        difference: from the first arm, on the seeds that both have; None for the first arm.
+        beside: mean and sd of the comparison's further numbers, of those that the arm has.
+        difference: from the base, on the seeds that both have; None for the base itself.
     """
 
     arm: Arm
@@ -702,6 +751,7 @@ class Row:
     failed: dict[int, str]
     mean: float
     sd: float
+    beside: dict[str, tuple[float, float]]
     difference: Difference | None
 
 
@@ -732,32 +782,65 @@ def read_records(comparison: Comparison, scale: Scale, arm: Arm, out: str | Path
     return [record for _, record in sorted(found, key=lambda pair: pair[0])]
 
 
-def summarise(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> list[Row]:
-    """The rows of a comparison's table, from its records alone; an arm without one has no row."""
+def summarise(
+    comparison: Comparison,
+    scale: Scale,
+    out: str | Path = "results/runs",
+    against: str | None = None,
+) -> list[Row]:
+    """The rows of a comparison's table, from its records alone; an arm without one has no row.
+
+    Args:
+        against: name of the arm that the others are compared with; default the first.
+
+    Raises:
+        UnigenError: records that cannot be read or are of other settings, an unknown arm.
+    """
+    names = [arm.name for arm in comparison.arms]
+    against = names[0] if against is None else against
+    if against not in names:
+        raise UnigenError(
+            f"{comparison.name} has no arm '{against}'; choose one of: {', '.join(names)}."
+        )
+    records = {arm.name: read_records(comparison, scale, arm, out) for arm in comparison.arms}
+    values = {
+        name: {
+            r["seed"]: float(r["metrics"][comparison.metric])
+            for r in found
+            if r["status"] == "done"
+        }
+        for name, found in records.items()
+    }
+    base = values[against]
+    sign = 1 if comparison.higher_is_better else -1
     rows: list[Row] = []
-    base: dict[int, float] = {}
     for arm in comparison.arms:
-        records = read_records(comparison, scale, arm, out)
-        if not records:
+        found, of_arm = records[arm.name], values[arm.name]
+        if not found:
             continue
-        done = [r for r in records if r["status"] == "done"]
-        values = {r["seed"]: float(r["metrics"][comparison.metric]) for r in done}
-        failed = {r["seed"]: r["reason"] for r in records if r["status"] == "failed"}
-        mean, sd = _mean_sd(values.values())
-        if arm is comparison.arms[0]:
-            base = values
-        shared = [values[seed] - base[seed] for seed in values if seed in base]
+        shared = [of_arm[seed] - base[seed] for seed in of_arm if seed in base]
         difference = None
-        if arm is not comparison.arms[0] and shared:
-            sign = 1 if comparison.higher_is_better else -1
+        if arm.name != against and shared:
             difference = Difference(
                 _mean_sd(shared)[0],
                 student_t_half_width(shared),
                 sum(sign * d > 0 for d in shared),
                 sum(sign * d < 0 for d in shared),
             )
-        rows.append(Row(arm, values, failed, mean, sd, difference))
+        failed = {r["seed"]: r["reason"] for r in found if r["status"] == "failed"}
+        beside = {}
+        for key in comparison.beside:
+            numbers = [number for r in found if (number := _number(r, key)) is not None]
+            if numbers:
+                beside[key] = _mean_sd(numbers)
+        rows.append(Row(arm, of_arm, failed, *_mean_sd(of_arm.values()), beside, difference))
     return rows
+
+
+def _number(record: Mapping[str, Any], key: str) -> float | None:
+    """One number of a run that is done; None if it has none of that name."""
+    found = record[key] if key in record else record.get("metrics", {}).get(key)
+    return None if found is None else float(found)
 
 
 def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> str:
@@ -765,6 +848,7 @@ def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/run
     lines = [f"{comparison.table} · {comparison.title} ({scale.name}): {comparison.metric}"]
     for row in summarise(comparison, scale, out):
         line = f"  {row.arm.name:<22} {row.mean:10.4g} ± {row.sd:.2g}  ({len(row.values)} seeds)"
+        line += "".join(f"  {key} {m:.4g} ± {sd:.2g}" for key, (m, sd) in row.beside.items())
         if row.difference is not None:
             d = row.difference
             line += (
@@ -782,21 +866,28 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
     rows = summarise(comparison, scale, out)
     if not rows:
         return ""
-    lines = [
-        f"| {comparison.title} | {comparison.metric.replace('_', ' ')} "
-        "| paired difference, 95 % | better, worse |",
-        "|---|---|---|---|",
-    ]
+    shown = [key for key in comparison.beside if any(key in row.beside for row in rows)]
+    headings = [comparison.title, *(key.replace("_", " ") for key in (comparison.metric, *shown))]
+    headings += ["paired difference, 95 %", "better, worse"]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for row in rows:
-        cells = [row.arm.name, f"{row.mean:#.4g} ± {row.sd:#.2g}", "", ""]
-        if row.difference is not None:
-            d = row.difference
-            cells[2] = f"{d.mean:+#.3g} ± {d.half_width:#.2g}"
-            cells[3] = f"{d.better}, {d.worse}"
+        cells = [row.arm.name, _with_spread(row.mean, row.sd)]
         if row.failed:
             cells[1] += f" (failed seeds: {', '.join(map(str, row.failed))})"
+        for key in shown:
+            cells.append(_with_spread(*row.beside[key]) if key in row.beside else "")
+        if row.difference is not None:
+            d = row.difference
+            cells.append(f"{d.mean:+#.3g} ± {d.half_width:#.2g}")
+            cells.append(f"{d.better}, {d.worse}")
+        else:
+            cells += ["", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _with_spread(mean: float, sd: float) -> str:
+    return f"{mean:#.4g}" if math.isnan(sd) else f"{mean:#.4g} ± {sd:#.2g}"
 
 
 def provenance_of(

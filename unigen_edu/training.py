@@ -300,7 +300,7 @@ def prepare(
 ) -> Run:
     """Check the arguments of `fit` and move the data; raises the sentences that `fit` documents."""
     lr_of = step_sizes(model, lr)
-    betas = betas if betas is not None else ((0.5, 0.999) if model.is_game() else (0.9, 0.999))
+    betas = betas if betas is not None else decay_rates(model)
     check_arguments(model, data, steps, batch_size, seed, log_every, watch, watch_every)
     check_adam(lr_of, betas)
     check_precision(precision, model)
@@ -389,7 +389,14 @@ def _check_labels(data: Dataset, classes: int) -> None:
         )
 
 
-def step_sizes(model: Model, lr: float | Mapping[str, float] | None) -> dict[str, float]:
+def decay_rates(model: Model | type[Model]) -> tuple[float, float]:
+    """Adam's decay rates by default: those of DCGAN for a game, those of Adam's paper otherwise."""
+    return (0.5, 0.999) if model.is_game() else (0.9, 0.999)
+
+
+def step_sizes(
+    model: Model | type[Model], lr: float | Mapping[str, float] | None
+) -> dict[str, float]:
     """Adam's step size of each phase, in the order of the phases; see `fit`."""
     default = 5e-4 if model.is_game() else 1e-3
     names = [phase.name for phase in model.phases]
