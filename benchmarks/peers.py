@@ -7,16 +7,18 @@ Nothing of a project is kept here. Its own script runs, from a checkout that you
 settings that it has by default; a clock in `DataLoader` starts after some batches, stops after some
 more and ends the script. pythae is a package, so a few lines call its own trainer. `fit` then
 trains a model of `unigen_edu` whose networks are made of the very layers of the project, on the
-same images (MNIST, from `UNIGEN_DATA` or downloaded) with the same batch size, timed between the
-same two steps.
+same images (MNIST, from `UNIGEN_DATA`) with the same batch size, timed between the same two steps.
 
-Every measurement of a pair runs in a process of its own, so that neither leaves anything to the
-other; who goes first alternates, and the ratio is the median of those within a process.
+Every round of a pair runs in a process of its own, so that no pair leaves anything to another; who
+goes first alternates (the project's loop runs a few steps before, for its networks), and the ratio
+is the median of those within a process.
 
-Differences that remain: `fit` draws images in [0, 1] where some projects have [-1, 1]; its
-adversarial autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGAN
-recognises codes with a network of its own where PyTorch-GAN shares all layers but the last with the
-discriminator, so `fit` moves more parameters there.
+Differences that remain: images of 32 pixels are made by the projects' loaders one at a time, and
+beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1, 1]; its adversarial
+autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGAN recognises codes
+with a network of its own where PyTorch-GAN shares all layers but the last with the discriminator,
+so `fit` moves more parameters there. "channels last" is `fit` on a model that was moved to that
+memory format before, by one line that could be written for the project's networks as well.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ from unigen_edu.declarations import Model
 from unigen_edu.training import fit
 
 WARM_UP = 20  # steps before the clock starts
+MOST_STEPS = 400  # within the first epoch of every loop
 
 Namespace = dict[str, Any]
 
@@ -156,7 +159,7 @@ def dcgan(names: Namespace) -> Model:
     model.discriminator.body = nn.Sequential(
         *discriminator.model, nn.Flatten(), discriminator.adv_layer[0]
     )
-    return model.to(memory_format=torch.channels_last)
+    return model
 
 
 def infogan(names: Namespace) -> Model:
@@ -167,7 +170,7 @@ def infogan(names: Namespace) -> Model:
     model.discriminator.body = nn.Sequential(*trunk, discriminator.adv_layer[0])
     codes = joined(discriminator.aux_layer[0], discriminator.latent_layer[0])
     model.recogniser.body = nn.Sequential(*copy.deepcopy(trunk), codes)
-    return model.to(memory_format=torch.channels_last)
+    return model
 
 
 def vae(names: Namespace) -> Model:
@@ -247,6 +250,7 @@ class Pair:
         script: within the project's checkout; "" for a package.
         train: for a package, what runs its trainer.
         compiled: `fit` is timed with `compile=True` as well.
+        convolutional: `fit` is timed in the memory format "channels last" as well.
     """
 
     project: str
@@ -257,14 +261,27 @@ class Pair:
     script: str = ""
     train: Callable[[Clock], Namespace] | None = None
     compiled: bool = False
+    convolutional: bool = False
 
 
 PAIRS = {
     "gan": Pair("PyTorch-GAN", gan, 2.4, script="implementations/gan/gan.py"),
     "aae": Pair("PyTorch-GAN", aae, 2.8, side=32, script="implementations/aae/aae.py"),
-    "dcgan": Pair("PyTorch-GAN", dcgan, 2.0, side=32, script="implementations/dcgan/dcgan.py"),
+    "dcgan": Pair(
+        "PyTorch-GAN",
+        dcgan,
+        2.0,
+        side=32,
+        script="implementations/dcgan/dcgan.py",
+        convolutional=True,
+    ),
     "infogan": Pair(
-        "PyTorch-GAN", infogan, 1.4, side=32, script="implementations/infogan/infogan.py"
+        "PyTorch-GAN",
+        infogan,
+        1.4,
+        side=32,
+        script="implementations/infogan/infogan.py",
+        convolutional=True,
     ),
     "vae": Pair("pytorch/examples", vae, 3.3, batch_size=128, script="vae/main.py", compiled=True),
     "pythae-vae": Pair("pythae", pythae_networks("vae"), None, train=pythae_trainer("VAE")),
@@ -299,7 +316,9 @@ def images(side: int) -> Dataset:
     return Dataset(torch.cat(larger).round().to(torch.uint8), whole.labels, name=f"mnist {side}")
 
 
-def ours(pair: Pair, names: Namespace, steps: int, **options: Any) -> float:
+def ours(
+    pair: Pair, names: Namespace, steps: int, channels_last: bool = False, **options: Any
+) -> float:
     """Images per second of `fit` between two steps."""
     at: dict[int, float] = {}
 
@@ -307,6 +326,8 @@ def ours(pair: Pair, names: Namespace, steps: int, **options: Any) -> float:
         at[step] = time.perf_counter()
 
     model = pair.build(names)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     every = WARM_UP + steps
     fit(
         model, images(pair.side), steps=every, batch_size=pair.batch_size, device="cpu",
@@ -344,13 +365,15 @@ def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[
     pair = PAIRS[name]
     torch.manual_seed(0)
     rates: dict[str, float] = {}
-    # Its networks are those of a loop that was stopped before its first step.
+    # Its networks are those of a loop that was stopped after the steps that warm up.
     _, names = theirs(pair, checkout, steps=0)
     if not ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     rates["fit"] = ours(pair, names, steps)
     if pair.compiled:
         rates["fit, compiled"] = ours(pair, names, steps, compile=True)
+    if pair.convolutional:
+        rates["fit, channels last"] = ours(pair, names, steps, channels_last=True)
     if ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     return rates
@@ -374,8 +397,8 @@ def main() -> int:
     parser.add_argument("--process", choices=["ours first", "theirs first"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     checkouts = {"PyTorch-GAN": given.pytorch_gan, "pytorch/examples": given.pytorch_examples}
-    if given.steps % WARM_UP:
-        parser.error(f"--steps must be a multiple of {WARM_UP}")
+    if given.steps % WARM_UP or not 0 < given.steps <= MOST_STEPS:
+        parser.error(f"--steps must be a multiple of {WARM_UP}, at most {MOST_STEPS}")
     if given.process:
         (name,) = given.only
         checkout = checkouts.get(PAIRS[name].project)
@@ -383,7 +406,10 @@ def main() -> int:
         print(json.dumps(rates))
         return 0
 
+    # Pairs that are not measured now keep what was measured before; each has its own provenance.
     found: dict[str, Any] = {}
+    if given.out.exists():
+        found = json.loads(given.out.read_text(encoding="utf-8"))["pairs"]
     for name in given.only:
         pair = PAIRS[name]
         checkout = checkouts.get(pair.project)
@@ -394,7 +420,8 @@ def main() -> int:
         if not pair.script and importlib.util.find_spec(pair.project) is None:
             print(f"{name}: left out; pip install {pair.project}.")
             continue
-        rounds = []
+        rounds: list[dict[str, float]] = []
+        measured_on = provenance(torch.device("cpu"))
         for number in range(given.rounds):
             command = [sys.executable, __file__, "--only", name, "--steps", str(given.steps)]
             command += ["--process", "theirs first" if number % 2 else "ours first"]
@@ -422,15 +449,12 @@ def main() -> int:
             "over_theirs": ratios,
             "target": pair.target,
             "rounds": rounds,
+            "settings": {"steps": given.steps, "rounds": given.rounds, "warm_up": WARM_UP},
+            **measured_on,
         }
+        given.out.write_text(json.dumps({"pairs": found}, indent=2) + "\n", encoding="utf-8")
         shown = ", ".join(f"{way} {ratio:.2f}" for way, ratio in ratios.items())
         print(f"{name:<15} {shown} times {pair.project} (target {pair.target})", flush=True)
-    record = {
-        **provenance(torch.device("cpu")),
-        "settings": {"steps": given.steps, "rounds": given.rounds, "warm_up": WARM_UP},
-        "pairs": found,
-    }
-    given.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(given.out)
     return 0
 

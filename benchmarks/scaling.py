@@ -1,7 +1,7 @@
 """How time and memory of training grow with steps, batch, data, draws and seeds.
 
     python benchmarks/scaling.py                 # about ten minutes on two cores
-    python benchmarks/scaling.py --axes steps k --rounds 1
+    python benchmarks/scaling.py --axes steps k --rounds 1 --out /tmp/scaling.json
 
 Every point is a training in a process of its own, which reports the seconds of its call of `fit`
 (or `fit_seeds`) and the most memory that it held, Python and torch included (of several processes,
@@ -38,7 +38,7 @@ BASE: dict[str, Any] = {
 AXES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "steps": ({}, (100, 200, 400, 800)),
     "batch": ({}, (16, 32, 64, 128, 256, 512)),
-    "images": ({}, (1_000, 10_000, 100_000, 400_000)),
+    "images": ({}, (1_000, 10_000, 100_000, 1_000_000)),
     "k": ({"model": "iwgan"}, (1, 2, 5, 10, 20)),
     "seeds": ({}, (1, 2, 4, 8)),
 }
@@ -47,7 +47,9 @@ AXES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 def repeated(images: int) -> Dataset:
     """The shipped digits, repeated until there are `images` of them."""
     mini = data.load("mnist-mini", "train")
-    x = mini.x.repeat(-(-images // len(mini)), 1, 1, 1)[:images].clone()
+    x = torch.empty(images, *mini.shape, dtype=torch.uint8)
+    for at in range(0, images, len(mini)):
+        x[at : at + len(mini)] = mini.x[: images - at]
     return Dataset(x, name=f"mnist-mini, {images} images")
 
 
@@ -60,7 +62,7 @@ def point(settings: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
     fit(models.create(settings["model"], **options), source, steps=10, **common)
     started = time.perf_counter()
-    if settings["seeds"] > 1:
+    if settings["axis"] == "seeds":
         fit_seeds(
             settings["model"], source, seeds=range(settings["seeds"]), steps=settings["steps"],
             options=options, **common,
@@ -78,14 +80,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Time and memory of training, along five axes.")
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmark_scaling.json")
+    parser.add_argument("--out", type=Path, help="JSON; default results/benchmark_scaling.json")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.point:
         print(json.dumps(point(json.loads(given.point))))
         return 0
+    if given.out is None and set(given.axes) != set(AXES):
+        parser.error("some axes alone do not make the record: name another file with --out")
+    out = given.out or ROOT / "results" / "benchmark_scaling.json"
     plan = [
-        (axis, value, {**BASE, **about, axis: value})
+        (axis, value, {**BASE, **about, axis: value, "axis": axis})
         for axis in given.axes
         for about, values in [AXES[axis]]
         for value in values
@@ -115,8 +120,8 @@ def main() -> int:
         "medians": medians,
         "rounds": found,
     }
-    given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(given.out)
+    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(out)
     return 0
 
 

@@ -240,8 +240,7 @@ def _step_sizes(
             found |= dict.fromkeys([name] if equals else phases, float(number))
         except ValueError:
             raise UnigenError(
-                f"--lr is '{part}', but a step size is a number, such as 1e-3 or "
-                f"{phases[0]}=1e-3."
+                f"--lr is '{part}', but a step size is a number, such as 1e-3 or {phases[0]}=1e-3."
             ) from None
     return found if any("=" in part for part in given) else found[phases[0]]
 

@@ -1,7 +1,8 @@
 """The comparisons of the paper and of the book, declared; `unigen reproduce` runs them.
 
 A *comparison* trains several *arms* (models with their options) on the same data, for the same
-number of steps, with the same optimiser and the same seeds, and measures each by the same metric.
+number of steps, with the same seeds and (but for Table C) the same optimiser, and measures each by
+the same metric.
 The first arm is the one that the others are compared with, seed by seed.
 
 Each run ends as one JSON, `results/runs/SCALE/COMPARISON/ARM/seed0.json`: configuration, seed,
@@ -254,7 +255,7 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "samples",
         "C",
-        "every model that draws digits",
+        "models that draw digits, each with the optimiser that is usual for its kind",
         tuple(
             Arm(model)
             for model in (
@@ -264,7 +265,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         ),
         "frechet_distance",
         higher_is_better=False,
-        beside=("inception_score", "classes_covered", "elbo", "training_seconds"),
+        beside=("inception_score", "classes_covered", "training_seconds"),
         **_BY_DEFAULT,
     ),
     Comparison(
@@ -403,14 +404,15 @@ def class_accuracy(model: Model, samples: int, seed: int) -> float:
 def density_scores(model: Any, name: str, samples: int, seed: int) -> dict[str, Any]:
     """What an f-GM's density estimator tells about a toy whose modes are known.
 
-    A mode is dropped if fewer than a third of its share of the samples are nearest to it.
+    A mode is dropped if it gets fewer than a tenth of the samples that are its due. (A datum is
+    called missed if its density is ten times too small, by `FGM.missed`.)
 
     Returns:
         log_model_density: of 1000 test points under the generator, in nats, averaged;
         log_density_error: |log d(x) - log p_data(x)| of them, in nats, averaged;
         modes_dropped: how many there are;
         dropped_called_missed, kept_called_missed: share of the test points of those modes that the
-        estimator calls missed (`FGM.missed`); None where there are no such modes.
+        estimator calls missed; None where there are no such modes.
     """
     toy, test_set = data.toy(name), data.load(name, "test", device=model.device)
     x = test_set.images()[:1000]
@@ -418,22 +420,23 @@ def density_scores(model: Any, name: str, samples: int, seed: int) -> dict[str, 
         torch.manual_seed(seed)
         made = model.sample(samples)
         found = model.missed(x, k=300)
-    assert toy.centres is not None  # `measure` has asked
-    centres = toy.centres.to(made)
-    share = torch.cdist(made, centres).argmin(1).bincount(minlength=len(centres)) / samples
-    dropped = share < 1 / (3 * len(centres))
-    of_dropped = dropped[torch.cdist(x, centres).argmin(1)]
+    modes = toy.mode_of(made.cpu())
+    share = modes[modes >= 0].bincount(minlength=toy.num_modes) / samples
+    dropped = share < 0.1 / toy.num_modes
+    of_point = toy.mode_of(x.cpu())
+    in_dropped = (of_point >= 0) & dropped[of_point]
+    in_kept = (of_point >= 0) & ~dropped[of_point]
     true = toy.log_density(x.cpu()).to(found.log_density)
 
     def missed(points: Tensor) -> float | None:
-        return found.mask[points].double().mean().item() if points.any() else None
+        return found.mask.cpu()[points].double().mean().item() if points.any() else None
 
     return {
         "log_model_density": found.log_model.mean().item(),
         "log_density_error": (found.log_density - true).abs().mean().item(),
         "modes_dropped": int(dropped.sum()),
-        "dropped_called_missed": missed(of_dropped),
-        "kept_called_missed": missed(~of_dropped),
+        "dropped_called_missed": missed(in_dropped),
+        "kept_called_missed": missed(in_kept),
     }
 
 
@@ -632,6 +635,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
+def _training_settings(comparison: Comparison, arm: Arm, scale: Scale) -> dict[str, Any]:
+    """Steps and optimiser of an arm, as its records hold them."""
+    model = models.get(arm.model)
+    return {
+        "steps": round(scale.steps * comparison.effort),
+        "lr": step_sizes(model, comparison.lr) | dict(arm.lr),
+        "betas": comparison.betas or decay_rates(model),
+    }
+
+
 def _run_arm(
     comparison: Comparison,
     arm: Arm,
@@ -647,14 +660,11 @@ def _run_arm(
     """All seeds of an arm: trained together, or, if that fails, each by itself."""
     train_set = training_set(comparison, scale, root)
     steps = round(scale.steps * comparison.effort)
-    model_class = models.get(arm.model)
     folder = work / scale.name / comparison.name / _folder_name(arm)
     settings: dict[str, Any] = {
-        "steps": steps,
+        **_training_settings(comparison, arm, scale),
         "options": arm_options(comparison, arm, scale, train_set),
         "batch_size": min(scale.batch_size, len(train_set)),
-        "lr": step_sizes(model_class, comparison.lr) | dict(arm.lr),
-        "betas": comparison.betas or decay_rates(model_class),
         "log_every": max(1, steps // 20),
     }
     about = {
@@ -720,7 +730,7 @@ def _run_arm(
 
 @dataclass(frozen=True)
 class Difference:
-    """Of an arm from the first one, seed by seed.
+    """Of an arm from the base of its table, seed by seed.
 
     Attributes:
         mean: of the differences.
@@ -742,7 +752,7 @@ class Row:
         values: of the metric, by seed; of runs that are done.
         failed: why, by seed; of runs that failed.
         mean, sd: of the values; the sd has n - 1 in the denominator and is NaN for one seed.
-        beside: mean and sd of the comparison's further numbers, of those that the arm has.
+        beside: mean, sd and count of the comparison's further numbers, of those that runs have.
         difference: from the base, on the seeds that both have; None for the base itself.
     """
 
@@ -751,7 +761,7 @@ class Row:
     failed: dict[int, str]
     mean: float
     sd: float
-    beside: dict[str, tuple[float, float]]
+    beside: dict[str, tuple[float, float, int]]
     difference: Difference | None
 
 
@@ -765,8 +775,14 @@ def read_records(comparison: Comparison, scale: Scale, arm: Arm, out: str | Path
     for path in record_path(out, scale, comparison, arm, 0).parent.glob("seed*.json"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            declared = {"scale": asdict(scale), "metric": comparison.metric, "model": arm.model}
-            same = all(record[key] == value for key, value in declared.items())
+            settings = {
+                "scale": asdict(scale),
+                "metric": comparison.metric,
+                "model": arm.model,
+                **_training_settings(comparison, arm, scale),
+            }
+            declared = json.dumps(settings)  # as a record holds them: tuples are lists
+            same = all(record[key] == value for key, value in json.loads(declared).items())
             same = same and set(arm.options.items()) <= set(record["options"].items())
             seed = int(record["seed"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -832,7 +848,7 @@ def summarise(
         for key in comparison.beside:
             numbers = [number for r in found if (number := _number(r, key)) is not None]
             if numbers:
-                beside[key] = _mean_sd(numbers)
+                beside[key] = (*_mean_sd(numbers), len(numbers))
         rows.append(Row(arm, of_arm, failed, *_mean_sd(of_arm.values()), beside, difference))
     return rows
 
@@ -848,7 +864,7 @@ def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/run
     lines = [f"{comparison.table} · {comparison.title} ({scale.name}): {comparison.metric}"]
     for row in summarise(comparison, scale, out):
         line = f"  {row.arm.name:<22} {row.mean:10.4g} ± {row.sd:.2g}  ({len(row.values)} seeds)"
-        line += "".join(f"  {key} {m:.4g} ± {sd:.2g}" for key, (m, sd) in row.beside.items())
+        line += "".join(f"  {key} {m:.4g} ± {sd:.2g}" for key, (m, sd, _) in row.beside.items())
         if row.difference is not None:
             d = row.difference
             line += (
@@ -875,7 +891,9 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
         if row.failed:
             cells[1] += f" (failed seeds: {', '.join(map(str, row.failed))})"
         for key in shown:
-            cells.append(_with_spread(*row.beside[key]) if key in row.beside else "")
+            mean, sd, count = row.beside.get(key, (math.nan, math.nan, 0))
+            cell = _with_spread(mean, sd) if count else ""
+            cells.append(cell + (f" ({count} of them)" if 0 < count < len(row.values) else ""))
         if row.difference is not None:
             d = row.difference
             cells.append(f"{d.mean:+#.3g} ± {d.half_width:#.2g}")

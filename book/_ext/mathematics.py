@@ -16,6 +16,7 @@ import hashlib
 import importlib.metadata
 import io
 import re
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
 def font_of(name: str, signs: set[str]) -> bytes:
     """One of MathJax's fonts, with these signs of it alone."""
     path = mathjax_folder() / FONTS / f"MathJax_{name}.woff"
-    font = TTFont(path)
+    font = TTFont(path, recalcTimestamp=False)  # the same signs, the same bytes
     chosen = sorted(set(map(ord, signs)) & set(font.getBestCmap()))
     if not chosen:  # that of no signs
         return path.read_bytes()
@@ -208,7 +209,8 @@ def write_style_sheet(app: Sphinx, exception: Exception | None) -> None:
         named = (re.sub(r"\\([0-9A-F]+)", lambda code: chr(int(code[1], 16)), s) for s in shown)
         signs = set("".join(named))
         fonts = out / "_static" / "mathjax"
-        fonts.mkdir(exist_ok=True)
+        shutil.rmtree(fonts, ignore_errors=True)
+        fonts.mkdir()
         for name in sorted(set(re.findall(r"mathjax/MathJax_([\w-]+)\.woff", css))):
             content = font_of(name, signs)
             if name in INSIDE:
