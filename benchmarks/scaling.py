@@ -33,10 +33,10 @@ from unigen_edu.training import fit
 
 # What a point is where its axis does not say otherwise.
 BASE: dict[str, Any] = {
-    "model": "gan", "steps": 200, "batch": 64, "images": 10_000, "k": 1, "seeds": 1
+    "model": "gan", "steps": 100, "batch": 64, "images": 10_000, "k": 1, "seeds": 1
 }  # fmt: skip
 AXES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
-    "steps": ({}, (100, 200, 400, 800)),
+    "steps": ({}, (50, 100, 200, 400)),
     "batch": ({}, (16, 32, 64, 128, 256, 512)),
     "images": ({}, (1_000, 10_000, 100_000, 1_000_000)),
     "k": ({"model": "iwgan"}, (1, 2, 5, 10, 20)),

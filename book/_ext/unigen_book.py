@@ -33,6 +33,7 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "unigen_edu"
+RECORDS = ROOT / "results"
 # Holds equations.json, what nbval computed (executed/) and the notebooks' cache (notebooks/).
 BUILD = ROOT / "build"
 EXECUTED = BUILD / "executed"
@@ -40,12 +41,13 @@ EXECUTED = BUILD / "executed"
 logger = logging.getLogger(__name__)
 
 
-def package_key(package: Path = PACKAGE) -> str:
-    """A hash of the package's files and of torch's version: what a notebook's outputs depend on."""
+def package_key(package: Path = PACKAGE, records: Path = RECORDS) -> str:
+    """A hash of what a notebook's outputs depend on: the package, the records, torch's version."""
     digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    for folder, pattern in ((package, "*"), (records, "*.json")):
+        for path in sorted(folder.rglob(pattern)):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

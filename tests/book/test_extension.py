@@ -219,15 +219,18 @@ def test_without_the_record_the_build_stops(tmp_path: Path):
     assert "build/equations.json is missing, so the equation index would be empty" in said
 
 
-def test_a_notebook_is_read_again_when_the_package_changes(tmp_path: Path, monkeypatch):
-    package = tmp_path / "package"
+def test_a_notebook_is_read_again_when_the_package_or_a_record_changes(tmp_path: Path, monkeypatch):
+    package, records = tmp_path / "package", tmp_path / "records" / "runs"
     package.mkdir()
+    records.mkdir(parents=True)
     (package / "code.py").write_text("x = 1\n")
-    before = unigen_book.package_key(package)
-    assert unigen_book.package_key(package) == before
+    before = unigen_book.package_key(package, records.parent)
+    assert unigen_book.package_key(package, records.parent) == before
     (package / "code.py").write_text("x = 2\n")
-    after = unigen_book.package_key(package)
+    after = unigen_book.package_key(package, records.parent)
     assert after != before
+    (records / "seed0.json").write_text("{}")
+    assert unigen_book.package_key(package, records.parent) not in (before, after)
 
     env = SimpleNamespace(found_docs={"07_a", "index"})
     env.doc2path = lambda doc: f"{doc}.ipynb" if doc[0].isdigit() else f"{doc}.md"
