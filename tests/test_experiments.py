@@ -225,7 +225,7 @@ def test_the_table_of_a_notebook_says_what_was_run_and_what_was_not(tmp_path):
     write_values(tmp_path, PAIR.arms[1], [2.0, 2.0, 6.0])
     write_record(tmp_path, PAIR.arms[1], 3, status="failed", reason="It was not finite.")
     assert experiments.as_markdown(PAIR, TINY, tmp_path).splitlines() == [
-        "| a pair | modes covered | paired difference, 95 % | better, worse |",
+        "| a pair | modes that any sample reaches | paired difference, 95 % | better, worse |",
         "|---|---|---|---|",
         "| gan | 2.000 ± 1.0 |  |  |",
         # Differences 1, 0, 3: mean 4/3, standard deviation 1.5275, times 4.3027 / sqrt(3).
@@ -242,10 +242,10 @@ def test_a_table_shows_further_numbers_of_the_arms_that_have_them(tmp_path):
         )
     write_values(tmp_path, PAIR.arms[1], [2.0, 4.0])
     assert experiments.as_markdown(wider, TINY, tmp_path).splitlines() == [
-        "| a pair | modes covered | elbo | training seconds "
+        "| a pair | modes that any sample reaches | ELBO, nats | training seconds "
         "| paired difference, 95 % | better, worse |",
         "|---|---|---|---|---|---|",
-        "| gan | 1.000 ± 0.0 | -4.000 ± 1.4 (2 of them) | 2.000 ± 1.0 |  |  |",
+        "| gan | 1.000 ± 0.0 | -4.000 ± 1.4 (2 runs) | 2.000 ± 1.0 |  |  |",
         # Differences 1, 3: standard deviation 1.4142, times 12.706 / sqrt(2).
         "| iwgan, k = 2 | 3.000 ± 1.4 |  |  | +2.00 ± 13. | 2, 0 |",
     ]

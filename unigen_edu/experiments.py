@@ -888,7 +888,7 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
     if not rows:
         return ""
     shown = [key for key in comparison.beside if any(key in row.beside for row in rows)]
-    headings = [comparison.title, *(key.replace("_", " ") for key in (comparison.metric, *shown))]
+    headings = [comparison.title, *map(_in_words, (comparison.metric, *shown))]
     headings += ["paired difference, 95 %", "better, worse"]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for row in rows:
@@ -898,7 +898,7 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
         for key in shown:
             mean, sd, count = row.beside.get(key, (math.nan, math.nan, 0))
             cell = _with_spread(mean, sd) if count else ""
-            cells.append(cell + (f" ({count} of them)" if 0 < count < len(row.values) else ""))
+            cells.append(cell + (f" ({count} runs)" if 0 < count < len(row.values) else ""))
         if row.difference is not None:
             d = row.difference
             cells.append(f"{d.mean:+#.3g} ± {d.half_width:#.2g}")
@@ -907,6 +907,19 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
             cells += ["", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _in_words(key: str) -> str:
+    words = {
+        "elbo": "ELBO, nats",
+        "modes_assigned": "share of samples near a mode",
+        "modes_covered": "modes that any sample reaches",
+        "log_model_density": "log-density of test points, nats",
+        "modes_dropped": "modes with under a tenth of their due",
+        "dropped_called_missed": "flagged, of points of dropped modes",
+        "kept_called_missed": "flagged, of points of kept modes",
+    }
+    return words.get(key, key.replace("_", " "))
 
 
 def _with_spread(mean: float, sd: float) -> str:
