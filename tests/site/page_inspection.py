@@ -44,7 +44,7 @@ _UNSET_MATHEMATICS = """
     .filter((e) => !e.querySelector("mjx-container mjx-c") || e.querySelector("mjx-merror"))
     .map((e) => e.textContent.trim().slice(0, 80))
 """
-# TeX that nobody recognised as such: delimiters in the text of the page.
+# TeX and tables that nobody recognised as such: delimiters in the text of the page.
 _RAW_TEX = r"""
 () => {
   const found = [];
@@ -52,7 +52,7 @@ _RAW_TEX = r"""
   while (walker.nextNode()) {
     const text = walker.currentNode.textContent;
     const parent = walker.currentNode.parentElement;
-    if (/\$\$|\\\(|\\\[|\\begin\{|\\math[a-z]+\{/.test(text) &&
+    if (/\$\$|\\\(|\\\[|\\begin\{|\\math[a-z]+\{|\|[—–-]+\|/.test(text) &&
         !parent.closest("pre, code, script, style, noscript, mjx-container, textarea"))
       found.push(text.trim().slice(0, 80));
   }
@@ -179,7 +179,7 @@ def resize(page: Page, width: int) -> None:
 def look(page: Page) -> list[str]:
     """Faults of a page that is open, at its present width."""
     found = [f"mathematics not set: {text}" for text in page.evaluate(_UNSET_MATHEMATICS)]
-    found += [f"raw TeX: {text}" for text in page.evaluate(_RAW_TEX)]
+    found += [f"raw TeX or table: {text}" for text in page.evaluate(_RAW_TEX)]
     found += [f"wider than the window: {text}" for text in page.evaluate(_TOO_WIDE)]
     found += [f"formula over its number: {text}" for text in page.evaluate(_COVERED_NUMBERS)]
     found += [f"image without alt text, or broken: {text}" for text in page.evaluate(_IMAGES)]
