@@ -409,7 +409,7 @@ FAULTS = {
     "script error: ": ("</article>", "<script>nothing.here()</script></article>"),
     "mathematics not set": ("</article>", '<span class="math">\\(x\\)</span></article>'),
     "raw TeX or table: see $$x": ("</article>", "<p>see $$x^2$$</p></article>"),
-    "raw TeX or table: | a | b |": ("</article>", "<p>| a | b | |—|—|</p></article>"),
+    "raw TeX or table: | a | b |": ("</article>", "<p>| a | b | |---|---|</p></article>"),
     "wider than the window": ("</article>", '<p style="width: 3000px">wide</p></article>'),
     "image without alt text": ('alt="A picture of a dot"', 'alt="dot.png"'),
     "2 main headings": ("<h1>Good</h1>", "<h1>Good</h1><h1>Better</h1>"),
