@@ -343,7 +343,7 @@ class UnificationTable(SphinxDirective):
                 about += map(self.variable, model.variables)
                 about += map(self.factor, model.factors)
                 row.append(cell(*about, classes=classes, **span))
-            step = nodes.paragraph("", "", nodes.strong("", phase.name), classes=["phase"])
+            step = nodes.paragraph("", "", nodes.strong("", phase.name))
             if phase.moves != (phase.name,):
                 step += nodes.Text(f" moves {' and '.join(phase.moves)}")
             reduces = nodes.paragraph("", "", math(phase.reduces))
