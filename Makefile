@@ -13,7 +13,7 @@ FOR_THE_BOOK := UNIGEN_BOOK=1 TQDM_DISABLE=1 PYTHONHASHSEED=0
 PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
 .PHONY: help book test lint types unit notebooks exercises equations site-test serve pdf release \
-	readers learning full-scale address cover environment clean
+	readers learning longer-runs address cover environment clean
 
 help:  ## list what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -68,8 +68,8 @@ readers: environment  ## run every notebook as in Colab, and as on Binder (half 
 learning: environment  ## train every model with three seeds, and its broken versions (an hour)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.learning.record $(CHECKS)
 
-full-scale: environment  ## run chapters with SCALE = "full", best on a GPU (CHAPTERS="07_lemma1")
-	$(RUN) tools/full_scale.py $(CHAPTERS)
+longer-runs: environment  ## run chapters longer and keep what they show (SCALE=laptop or full, CHAPTERS="07_lemma1")
+	$(RUN) tools/longer_runs.py --scale $(or $(SCALE),full) $(CHAPTERS)
 
 address: environment  ## make address URL=https://github.com/you/your-fork
 	$(RUN) tools/address.py $(URL)

@@ -1,8 +1,8 @@
-"""Prints what a chapter showed at full scale below its quick run, from `results/full/` alone.
+"""Prints what a chapter showed in a longer run below its quick one, from `results/chapters/` alone.
 
-`tools/full_scale.py` makes the records. A chapter without one says nothing. A record of a cell that
-the chapter no longer has is an error of the build; one of code that has changed since is shown and
-says so.
+`tools/longer_runs.py` makes the records. Of several scales the longest is shown; a chapter without
+a record says nothing. A record of a cell that the chapter no longer has is an error of the build;
+one of code that has changed since is shown and says so.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-import full_scale
+import longer_runs
 
-ROOT = full_scale.ROOT
+ROOT = longer_runs.ROOT
+TITLES = {"full": "At full scale", "laptop": "A longer run"}
 logger = logging.getLogger(__name__)
 
 
@@ -34,24 +35,26 @@ def provenance(record: dict[str, Any], changed: bool) -> str:
     if changed:
         version += ", an earlier version of this code"
     return (
-        f'Recorded on {record["date"][:10]} by the cells above with SCALE = "full": '
+        f'Recorded on {record["date"][:10]} by the cells above with SCALE = "{record["scale"]}": '
         f"{record['machine']} ({record['device']}), torch {record['versions']['torch']}, "
         f"{version}, {took} for the chapter."
     )
 
 
-def box(stem: str, entries: list[dict[str, Any]], cells: dict[str, Any], about: str) -> nodes.Node:
-    """The node that shows what some cells of a chapter put out at full scale."""
-    shown = nodes.container(classes=["full-scale"])
-    shown += nodes.rubric("", "At full scale")
+def box(
+    folder: str, title: str, about: str, entries: list[dict[str, Any]], cells: dict[str, Any]
+) -> nodes.Node:
+    """The node that shows what some cells of a chapter put out; `folder` has their pictures."""
+    shown = nodes.container(classes=["longer-run"])
+    shown += nodes.rubric("", title)
     shown += nodes.paragraph("", about)
     for entry in entries:
         if entry["text"].strip():
             shown += nodes.literal_block("", entry["text"].rstrip(), language="none")
         image = cells[entry["cell"]].metadata.get("mystnb", {}).get("image", {})
-        alt = f"At full scale: {image.get('alt', 'the figure above')}"
+        alt = f"{title}: {image.get('alt', 'the figure above')}"
         for name in entry["pictures"]:
-            shown += nodes.figure("", nodes.image(uri=f"/results/full/{stem}/{name}", alt=alt))
+            shown += nodes.figure("", nodes.image(uri=f"/{folder}/{name}", alt=alt))
     return shown
 
 
@@ -62,15 +65,17 @@ def insert_into(doctree: nodes.document, stem: str, record: dict[str, Any], note
         ValueError: the record has a cell that the chapter has not.
     """
     cells = {cell.id: cell for cell in notebook.cells}
-    about = provenance(record, record["code_sha256"] != full_scale.code_sha256(notebook))
+    scale = record["scale"]
+    folder = f"results/chapters/{scale}/{stem}"
+    about = provenance(record, record["code_sha256"] != longer_runs.code_sha256(notebook))
     listings = {block.astext().strip(): block for block in doctree.findall(nodes.literal_block)}
     grouped: dict[nodes.Element, list[dict[str, Any]]] = {}
     for entry in record["cells"]:
         source = cells[entry["cell"]].source.strip() if entry["cell"] in cells else None
         if source not in listings:
             raise ValueError(
-                f"results/full/{stem} has a cell {entry['cell']} that {stem} has not: "
-                f"record it again with 'python tools/full_scale.py {stem}'."
+                f"{folder} has a cell {entry['cell']} that {stem} has not: record it again "
+                f"with 'python tools/longer_runs.py --scale {scale} {stem}'."
             )
         section = listings[source].parent
         # The sections of a chapter stand in the one of its title.
@@ -82,14 +87,20 @@ def insert_into(doctree: nodes.document, stem: str, record: dict[str, Any], note
             section = section.parent
         grouped.setdefault(section, []).append(entry)
     for section, entries in grouped.items():
-        section += box(stem, entries, cells, about)
+        section += box(folder, TITLES[scale], about, entries, cells)
+
+
+def recorded(stem: str) -> Path | None:
+    """The record of a chapter's longest run, if there is one."""
+    paths = [longer_runs.RECORDS / scale / stem / "record.json" for scale in longer_runs.SCALES]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def insert(app: Sphinx, doctree: nodes.document) -> None:
     docname = app.env.docname
     stem = docname.removeprefix("book/")
-    path = full_scale.RECORDS / stem / "record.json"
-    if not path.is_file():
+    path = recorded(stem)
+    if path is None:
         return
     app.env.note_dependency(str(path))
     record = json.loads(path.read_text(encoding="utf-8"))
