@@ -8,7 +8,10 @@ in turn     `fit`, seed by seed, with the threads that torch takes by default.
 one thread  The same with one thread, which for small networks is often the faster.
 fit_seeds   All seeds in one call, from call to return: processes on a CPU, a stack on a GPU.
 
-The ways alternate over the rounds; a ratio is the median of the ratios within a round.
+The ways alternate over the rounds; a ratio is the median of the ratios within a round. With it goes
+what the machine allows: the matrix products that two processes do together over those that one does
+in the same time. It is 2 for two whole cores, and near 1 where they share their arithmetic units,
+as the two threads of one core do.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +55,34 @@ def compare(ways: dict[str, Callable[[], None]], rounds: int, base: str) -> dict
     return {"seconds": {w: [round(s, 3) for s in found] for w, found in seconds.items()}, **ratios}
 
 
+PRODUCTS = """
+import time, torch
+torch.set_num_threads(1)
+a = torch.randn(512, 512)
+for _ in range(100):
+    a @ a
+started, count = time.perf_counter(), 0
+while time.perf_counter() - started < 3:
+    a @ a
+    count += 1
+print(count)
+"""
+
+
+def products(processes: int) -> int:
+    """Matrix products (512 x 512, float32, one thread) that processes do together in 3 seconds."""
+    command = [sys.executable, "-c", PRODUCTS]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return sum(int(process.communicate()[0]) for process in started)
+
+
+def gain_of_a_second_process(rounds: int) -> float:
+    """Matrix products of two processes over those of one, median over rounds: 1 to 2."""
+    return round(statistics.median(products(2) / products(1) for _ in range(rounds)), 3)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time of fit_seeds and of runs one after another.")
     parser.add_argument("--models", nargs="+", default=["gan", "vae"])
@@ -84,6 +116,11 @@ def main() -> int:
         )
 
     found = {}
+    machine = {}
+    if device.type == "cpu" and not given.options:
+        gain = gain_of_a_second_process(given.rounds)
+        machine["matrix_products_of_two_processes_over_one"] = gain
+        print(f"two processes do {gain:.2f} times the matrix products of one", flush=True)
     for name in given.models:
         if given.options:
             ways: dict[str, Callable[[], None]] = {
@@ -105,9 +142,8 @@ def main() -> int:
     what = "options" if given.options else "seeds"
     out = given.out or ROOT / "results" / f"benchmark_{what}_{device.type}.json"
     kept = {k: v for k, v in vars(given).items() if k not in ("out", "models", "device", "options")}
-    out.write_text(
-        json.dumps({**provenance(device), "settings": kept, "models": found}, indent=2) + "\n"
-    )
+    content = {**provenance(device), **machine, "settings": kept, "models": found}
+    out.write_text(json.dumps(content, indent=2) + "\n")
     print(out)
     return 0
 

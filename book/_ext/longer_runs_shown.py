@@ -52,7 +52,8 @@ def box(
         if entry["text"].strip():
             shown += nodes.literal_block("", entry["text"].rstrip(), language="none")
         image = cells[entry["cell"]].metadata.get("mystnb", {}).get("image", {})
-        alt = f"{title}: {image.get('alt', 'the figure above')}"
+        # What the alt text says was seen in the quick run.
+        alt = f"From the longer run; of the quick run's figure: {image.get('alt', 'see above')}"
         for name in entry["pictures"]:
             shown += nodes.figure("", nodes.image(uri=f"/{folder}/{name}", alt=alt))
     return shown
