@@ -34,9 +34,12 @@ def provenance(record: dict[str, Any], changed: bool) -> str:
         version += " with changes"
     if changed:
         version += ", an earlier version of this code"
+    place = record["device"]
+    if place == "cpu":
+        place += ", one thread" if record["threads"] == 1 else f", {record['threads']} threads"
     return (
         f'Recorded on {record["date"][:10]} by the cells above with SCALE = "{record["scale"]}": '
-        f"{record['machine']} ({record['device']}), torch {record['versions']['torch']}, "
+        f"{record['machine']} ({place}), torch {record['versions']['torch']}, "
         f"{version}, {took} for the chapter."
     )
 
