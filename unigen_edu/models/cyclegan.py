@@ -23,8 +23,8 @@ At theta_0 the gradient in theta of the last two lines is that of InfoGAN for ha
 
 Is the cycle loss a log-likelihood? A translator that recognises is a Laplace distribution around
 its output: -log q_eta(z|x) = ||z - F(x)||_1 + D log 2, summed over the D coordinates, with the
-scale fixed at 1. So lambda times the L1 error is, up to a constant, the log of q_eta^lambda, and
-also of a Laplace of scale 1/lambda. (On a bounded range such as [0, 1] the normaliser of the
+scale fixed at 1. So lambda times the L1 error is, up to a constant, minus the log of q_eta^lambda,
+and also of a Laplace of scale 1/lambda. (On a bounded range such as [0, 1] the normaliser of the
 Laplace depends on F(x); the paper and this model take it as constant.)
 
 Paper: Zhu et al. 2017. Left out: least squares in place of log D, the buffer of old translations,
