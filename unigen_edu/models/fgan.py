@@ -57,14 +57,14 @@ class FGAN(GAN):
             moves=("discriminator",),
             reduces=r"D_f(p_{data}\,\|\,p_{\theta_0})-V=\mathbb{E}_{p_{\theta_0}}\big[f(u)-f(r)"
             r"-f'(r)(u-r)\big],\ u=p_{data}/p_{\theta_0},\ r=e^{l_\phi(\mathbf{x})}",
-            direction="l_phi at the tangent point of f: the ratio of data to model is estimated",
+            direction="the log ratio at the tangent point of f: data against model is estimated",
             equation="eq-f-gap",
         ),
         Phase(
             "generator",
             moves=("generator",),
             reduces=r"D_f\big(\hat p\,\|\,p_\theta\big),\ \hat p=e^{l_{\phi_0}}p_{\theta_0}",
-            direction="p_theta in the second slot of D_f, at theta_0; f decides what that means",
+            direction="p_theta in the second slot, at theta_0; f says what that means",
             equation="eq-f-target",
         ),
     )

@@ -136,7 +136,7 @@ class FGM(Model):
             moves=("density",),
             reduces=r"D_f(P\,\|\,Q)-V=\mathbb{E}_Q\big[f(u)-f(r)-f'(r)(u-r)\big],\ "
             r"u=P/Q,\ r=u\,d_\phi(\mathbf{x})/p_{data}(\mathbf{x})",
-            direction="d_phi at the tangent point of f: 0 at d_phi = p_data for every theta, eta",
+            direction="the density at the tangent point of f: best where it is that of the data",
             equation="eq-f-joint-gap",
         ),
         Phase(
@@ -144,7 +144,7 @@ class FGM(Model):
             moves=("decoder", "encoder"),
             reduces=r"D_f\big(p_{data}(\mathbf{x})\,q_\eta(\mathbf{z}\mid\mathbf{x})\,\|\,p(\mathbf{z})"
             r"\,p_\theta(\mathbf{x}\mid\mathbf{z})\big)-\mathbb{E}_Q\big[f(u)-f(r)-f'(r)(u-r)\big]",
-            direction="q_eta in the first slot, p_theta in the second; f decides what that means",
+            direction="q_eta in the first slot, p_theta in the second; f says what that means",
             equation="eq-f-joint-bound",
         ),
     )
