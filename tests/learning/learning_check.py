@@ -1,10 +1,11 @@
 """What it means that a model learns: a number with a threshold, and broken losses that miss it.
 
-A learning check trains a model as a user would, on data that the package ships, and measures it by
-a number that has nothing to do with its loss. Beside the model stand its *mutants*: the same model
-with one deliberate mistake in a loss. The threshold is set between the worst seed of the model and
-the best seed of the best mutant, both measured (`results/learning/`). So the check fails when the
-model stops learning, and would have failed had the mistake been ours.
+A learning check trains a model as a user would, on data that the package ships, and measures it on
+test data or on samples, by a number that is never read from the training loss. Beside the model
+stand its *mutants*: the same model with one deliberate mistake in a loss. The threshold is set
+between the worst seed of the model and the best seed of the best mutant, both measured
+(`results/learning/`). So the check fails when the model stops learning, and would have failed had
+the mistake been ours.
 """
 
 from __future__ import annotations
