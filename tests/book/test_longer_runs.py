@@ -179,3 +179,15 @@ def test_the_longest_of_several_records_is_shown(record, tmp_path, monkeypatch):
     longer_runs.record(tmp_path / "07_demo.ipynb", "full", tmp_path)
     assert longer_runs_shown.recorded("07_demo") == tmp_path / "full/07_demo/record.json"
     assert longer_runs_shown.recorded("08_other") is None
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_what_is_recorded_belongs_to_the_chapter(path):
+    folder = longer_runs_shown.recorded(path.stem)
+    assert folder is not None, f"record it with 'make longer-runs SCALE=laptop CHAPTERS={path.stem}'"
+    record = json.loads(folder.read_text(encoding="utf-8"))
+    assert not record["uncommitted_changes"]
+    cells = {cell.id for cell in longer_runs.scaled_cells(nbformat.read(path, 4))}
+    assert {entry["cell"] for entry in record["cells"]} <= cells
+    pictures = {name for entry in record["cells"] for name in entry["pictures"]}
+    assert pictures == {file.name for file in folder.parent.glob("*.png")}
