@@ -184,7 +184,9 @@ def test_the_longest_of_several_records_is_shown(record, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_what_is_recorded_belongs_to_the_chapter(path):
     folder = longer_runs_shown.recorded(path.stem)
-    assert folder is not None, f"record it with 'make longer-runs SCALE=laptop CHAPTERS={path.stem}'"
+    assert folder is not None, (
+        f"record it with 'make longer-runs SCALE=laptop CHAPTERS={path.stem}'"
+    )
     record = json.loads(folder.read_text(encoding="utf-8"))
     assert not record["uncommitted_changes"]
     cells = {cell.id for cell in longer_runs.scaled_cells(nbformat.read(path, 4))}
