@@ -270,7 +270,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         ),
         "frechet_distance",
         higher_is_better=False,
-        beside=("inception_score", "classes_covered", "training_seconds"),
+        beside=("inception_score", "classes_covered", "elbo", "training_seconds"),
         **_BY_DEFAULT,
     ),
     Comparison(
