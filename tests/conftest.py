@@ -1,4 +1,6 @@
-"""Small data and small models for all tests, and one thread, so that workers do not compete."""
+"""Small data and small models for all tests; one thread, and the same random numbers for a test
+whatever ran before it. `pytest --seed 7` gives every test other ones: a test that then fails holds
+for the numbers it happened to draw and not for the code."""
 
 from __future__ import annotations
 
@@ -12,6 +14,15 @@ from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=0, help="where each test's random numbers start")
+
+
+@pytest.fixture(autouse=True)
+def random_numbers(request: pytest.FixtureRequest) -> None:
+    torch.manual_seed(request.config.getoption("--seed"))
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ from unigen_edu.densities import (
 SHAPES = [((5,), (3,)), ((5,), (2, 3, 4)), ((2, 5), (3,)), ((2, 5), (1, 3, 4)), ((5,), ())]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def normal(*shape: int) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64)
 

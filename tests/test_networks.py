@@ -33,11 +33,6 @@ POINTS = [("mlp", (2,)), ("mlp", (1,)), ("mlp", (7,))]
 L = 6
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(("kind", "shape"), IMAGES + POINTS)
 def test_shapes(kind, shape):
     x = torch.rand(4, *shape)
