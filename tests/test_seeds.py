@@ -14,7 +14,7 @@ from unigen_edu import checkpoints, data, models
 from unigen_edu.checkpoints import parameter_checksum
 from unigen_edu.data import Dataset
 from unigen_edu.errors import UnigenError
-from unigen_edu.seeds import fit_seeds
+from unigen_edu.seeds import _not_taken, fit_seeds
 from unigen_edu.training import Interrupted, fit
 
 SEEDS = (3, 8)
@@ -139,7 +139,7 @@ STOPPED = """
 import os, signal
 import torch
 from unigen_edu.data import Dataset
-from unigen_edu.seeds import fit_seeds
+from unigen_edu.seeds import _not_taken, fit_seeds
 from unigen_edu.training import Interrupted
 import sys
 
@@ -167,6 +167,26 @@ def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(tmp_p
     assert done.stdout == "stopped at 3\n"
     assert done.stderr == ""
     assert checkpoints.step_of(tmp_path / "seed0" / checkpoints.FILE) == 3
+
+
+def test_each_seed_is_taken_by_one_process(tmp_path):
+    (tmp_path / "waiting").mkdir()
+    seeds = [5, -1, 0, 12]
+    for seed in seeds:
+        (tmp_path / "waiting" / str(seed)).touch()
+    a, b = (_not_taken(seeds, tmp_path / name) for name in "ab")
+    assert [next(a), next(b), next(a), next(a)] == seeds
+    assert list(b) == list(a) == []
+
+
+def test_a_process_that_starts_late_leaves_its_seeds_to_the_others(digits, monkeypatch, tmp_path):
+    late = tmp_path / "late"
+    late.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    late.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(late))
+    arguments = {"steps": 2, "options": SMALL, **SETTINGS}
+    found = fit_seeds("gan", digits, seeds=(3, 1), processes=2, method="processes", **arguments)
+    assert [run.seed for run in found] == [3, 1]
 
 
 @pytest.mark.parametrize(

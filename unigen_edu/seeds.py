@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -184,18 +184,21 @@ class _Job:
 
 
 def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> list[SeedRun]:
-    """Worker i takes seeds i, i + count, ...; this process is worker 0."""
+    """Each process takes the next seed when it is done with one; this process is one of them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found: dict[int, SeedRun] = {}
     bar = tqdm(total=len(seeds), desc=f"{job.name}, seeds", unit="seed", disable=not progress)
     try:
-        with tempfile.TemporaryDirectory() as folder, bar:
-            workers = [
-                _Worker(job, seeds[i::count], Path(folder) / str(i), bar) for i in range(1, count)
-            ]
+        with tempfile.TemporaryDirectory() as made, bar:
+            folder = Path(made)
+            (folder / "waiting").mkdir()
+            for seed in seeds:
+                (folder / "waiting" / str(seed)).touch()
+            (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
+            workers = [_Worker(folder / str(i), bar) for i in range(1, count)]
             try:
-                for seed in seeds[::count]:
+                for seed in _not_taken(seeds, folder / "0"):
                     found[seed] = job.run(seed)
                     bar.update()
             except BaseException:
@@ -209,16 +212,25 @@ def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> li
     return [found[seed] for seed in seeds]
 
 
-class _Worker:
-    """Another Python that trains some of the seeds and leaves the results in `folder`."""
+def _not_taken(seeds: Sequence[int], own: Path) -> Iterator[int]:
+    """Take, one by one, the seeds that no other process has taken: each is a file to be moved."""
+    own.mkdir(exist_ok=True)
+    for seed in seeds:
+        try:
+            (own.parent / "waiting" / str(seed)).rename(own / str(seed))
+        except FileNotFoundError:
+            continue
+        yield seed
 
-    def __init__(self, job: _Job, seeds: list[int], folder: Path, bar: Any):
-        folder.mkdir()
-        self.folder = folder
-        # By value: a `watch` that was defined in a notebook is found in no module.
-        (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
+
+class _Worker:
+    """Another Python that trains some of the seeds; `own` holds which, and then their results."""
+
+    def __init__(self, own: Path, bar: Any):
+        own.mkdir()
+        self.own = own
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "unigen_edu.seeds", str(folder)],
+            [sys.executable, "-m", "unigen_edu.seeds", str(own)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -239,13 +251,17 @@ class _Worker:
         self.reader.join()
 
     def results(self) -> dict[int, SeedRun]:
+        """What it trained; to be called when no seed is waiting."""
+        if not any(self.own.iterdir()):  # the others were done before it had started
+            self.stop()
+            return {}
         try:
             self.process.wait()
         except BaseException:
             self.stop()
             raise
         self.reader.join()
-        outcome = self.folder / "outcome"
+        outcome = self.own / "outcome"
         if not outcome.exists():
             raise UnigenError(
                 f"A process of fit_seeds ended without a result (status {self.process.returncode}"
@@ -257,18 +273,19 @@ class _Worker:
         return {run.seed: run for run in content}
 
 
-def _work(folder: Path) -> None:
+def _work(own: Path) -> None:
     """The life of a worker."""
-    job, seeds = cloudpickle.loads((folder / "job").read_bytes())
+    # By value: a `watch` that was defined in a notebook is found in no module.
+    job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
     torch.set_num_threads(1)
     outcome: Any = []
     try:
-        for seed in seeds:
+        for seed in _not_taken(seeds, own):
             outcome.append(job.run(seed))
             print(seed, flush=True)
     except (UnigenError, KeyboardInterrupt) as error:
         outcome = error
-    (folder / "outcome").write_bytes(cloudpickle.dumps(outcome))
+    (own / "outcome").write_bytes(cloudpickle.dumps(outcome))
 
 
 # ---- as one stack --------------------------------------------------------------------------------
