@@ -203,6 +203,18 @@ def _again(found: Comparison, arm: str, *controls: Arm) -> Comparison:
     )
 
 
+def _longer(found: Comparison, *controls: Arm, effort: float) -> Comparison:
+    """All arms, with controls, until they no longer rise, and with seeds that are new again."""
+    return replace(
+        found,
+        name=f"{found.name}-longer",
+        title=f"{found.title}, with other seeds, {effort:.0f} times as long",
+        arms=(*found.arms, *controls),
+        effort=effort,
+        first_seed=20,
+    )
+
+
 def _semi_supervised() -> list[Comparison]:
     return [
         Comparison(
@@ -255,6 +267,11 @@ COMPARISONS: tuple[Comparison, ...] = (
     *(
         _again(found, "aacvae", _paced(Arm("aacvae"), "never learns", 1e-9, _AUTOENCODER_LR))
         for found in _CVAE_BOUNDS[:2]
+    ),
+    _longer(
+        _CVAE_BOUNDS[1],
+        Arm("aacvae", {"weights": "level"}, "aacvae, level weights"),
+        effort=4.0,
     ),
     *_semi_supervised(),
     Comparison(

@@ -60,6 +60,40 @@ def test_both_losses_by_hand():
     assert slope.item() == pytest.approx(0.5 * d_data + d_g, rel=1e-9)
 
 
+def test_level_weights_by_hand():
+    # a(x) = 0.7 x; data 1 and 3 weigh the same, the mean of their two D, and so does the sample 2.
+    model = KnownCost(0.7)
+    model.weigh_images("level")
+    loss = model.loss("variational", Batch(torch.tensor([[1.0], [3.0]], dtype=torch.float64)))
+    d_data, d_g = (sigmoid(0.7) + sigmoid(2.1)) / 2, sigmoid(1.4)
+    wanted = 0.5 * d_data * (3 + 9) / 2 + 0.5 * d_g * 6
+    assert loss.value.item() == pytest.approx(wanted, rel=1e-9)
+    assert loss.terms["weight of data"].item() == pytest.approx(d_data, rel=1e-9)
+    each = KnownCost(0.7).loss("variational", Batch(torch.tensor([[1.0], [3.0]]).double()))
+    assert each.value.item() == pytest.approx(
+        0.25 * (sigmoid(0.7) * 3 + sigmoid(2.1) * 9) + 0.5 * d_g * 6, rel=1e-9
+    )
+
+
+def test_level_weights_of_a_finite_world_are_means_of_its_probabilities():
+    model = KnownCost(0.7)
+    model.weigh_images("level")
+    data = Batch(torch.tensor([[1.0], [3.0]]).double(), weight=torch.tensor([0.75, 0.25]).double())
+    generated = Batch(torch.tensor([[2.0]]).double())
+    loss = model.activated_loss(data, generated, model.judge, model.negative_elbo)
+    mean = 0.75 * sigmoid(0.7) + 0.25 * sigmoid(2.1)
+    wanted = 0.5 * mean * (0.75 * 3 + 0.25 * 9) + 0.5 * sigmoid(1.4) * 6
+    assert loss.value.item() == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["aavae", "aacvae", "aasvae"])
+def test_weights_are_an_option_that_a_checkpoint_keeps(name, small):
+    model = small(name, weights="level")
+    assert model.config["weights"] == "level"
+    assert models.create(name, **model.config).weights == "level"
+    assert small(name).weights == "each"
+
+
 def test_pools_of_other_sizes_count_half_each():
     model = KnownCost(0.0)
     data = Batch(torch.ones(3, 1, dtype=torch.float64))
@@ -249,6 +283,7 @@ def test_it_is_measured_and_sampled_like_a_vae(digits, small):
     [
         ({"latent": 0}, "latent is 0"),
         ({"likelihood": "poisson"}, "no likelihood 'poisson'"),
+        ({"weights": "all"}, "no weights 'all'; choose one of: each, level"),
         ({"beta": 2.0}, "no option of 'aavae' 'beta'"),
     ],
 )

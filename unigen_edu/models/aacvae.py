@@ -36,6 +36,7 @@ class AACVAE(ActiveAdversary, CVAE):
 
     Args:
         shape, network, latent, likelihood, classes: as for `CVAE`.
+        weights: as for `AAVAE`.
     """
 
     name = "aacvae"
@@ -63,10 +64,12 @@ class AACVAE(ActiveAdversary, CVAE):
         latent: int = 32,
         likelihood: str = "bernoulli",
         classes: int = 10,
+        weights: str = "each",
     ):
         super().__init__(
             shape=shape, network=network, latent=latent, likelihood=likelihood, classes=classes
         )
+        self.weigh_images(weights)
         self.discriminator = Discriminator(network, shape, classes)
 
     @torch.no_grad()

@@ -37,6 +37,7 @@ class AASVAE(ActiveAdversary, SVAE):
 
     Args:
         shape, network, latent, likelihood, classes, alpha, rho: as for `SVAE`.
+        weights: as for `AAVAE`; a mean is that of its own pool, of images or of pairs.
     """
 
     name = "aasvae"
@@ -79,6 +80,7 @@ class AASVAE(ActiveAdversary, SVAE):
         classes: int = 10,
         alpha: float = 500.0,
         rho: float = 0.01,
+        weights: str = "each",
     ):
         super().__init__(
             shape=shape,
@@ -89,6 +91,7 @@ class AASVAE(ActiveAdversary, SVAE):
             alpha=alpha,
             rho=rho,
         )
+        self.weigh_images(weights)
         self.discriminator = Discriminator(network, shape)
         self.pair_discriminator = Discriminator(network, shape, classes)
 

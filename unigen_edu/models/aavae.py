@@ -19,6 +19,10 @@ adversary adds comes from a D that is not optimal.
 A Bernoulli decoder makes images of 0 and 1, so grey images are first *drawn* from their grey
 values, anew in every step; otherwise a single grey pixel would give the origin away.
 
+A control, weights="level", takes the judgement of single images away and leaves all else: every
+image of a pool gets the mean weight of its pool. What remains of a gain then is what samples among
+the data and a smaller step do, and not the adversary's choice among them.
+
 Paper: Hu et al. 2018. Left out: renormalising the weights of a batch, which would keep the step
 size from drifting with the mean of D.
 """
@@ -32,7 +36,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unigen_edu import noise
-from unigen_edu.declarations import P_Y, Batch, Factor, Loss, Model, Phase, expect
+from unigen_edu.declarations import (
+    P_Y,
+    Batch,
+    Factor,
+    Loss,
+    Model,
+    Phase,
+    check_choice,
+    expect,
+)
 from unigen_edu.models.vae import VAE
 from unigen_edu.networks import Discriminator
 
@@ -60,9 +73,23 @@ class ActiveAdversary(Model):
     A model with a second pool, such as labelled images with a discriminator of their own, calls
     `adversary_loss(data, generated, judge)` and `activated_loss(data, generated, judge, cost)` once
     for each pool and adds the values; `frozen(dreams)` detaches a pool of samples.
+
+    A model with the option `weights` hands it to `weigh_images` in its constructor.
     """
 
     discriminator: nn.Module
+    weights: str = "each"
+
+    def weigh_images(self, weights: str) -> None:
+        """Weigh each image by its own D(x) ("each"), or by the mean of its pool ("level").
+
+        Raises:
+            UnigenError: it is neither.
+        """
+        check_choice("weights", weights, ("each", "level"))
+        self.weights = weights
+        if weights != "each":
+            self.config["weights"] = weights
 
     # ---- hooks -----------------------------------------------------------------------------------
 
@@ -118,9 +145,13 @@ class ActiveAdversary(Model):
     ) -> Loss:
         """1/2 E_data [D cost] + 1/2 E_generated [D cost], D a constant of the step."""
         pool = together(data, generated)
+        sizes = [len(data), len(generated)]
         with torch.no_grad():
             q_r = torch.sigmoid(judge(pool))  # q^r(y=0|x) = q_phi(y=1|x)
-        sizes = [len(data), len(generated)]
+            if self.weights == "level":
+                of_data, of_g = q_r.split(sizes)
+                mean_data, mean_g = expect(of_data, data.weight), expect(of_g, generated.weight)
+                q_r = torch.cat([mean_data.expand_as(of_data), mean_g.expand_as(of_g)])
         with noise.pools(2):
             on_data, on_g = (q_r * cost(pool)).split(sizes)
         weight_data, weight_g = q_r.split(sizes)
@@ -152,6 +183,7 @@ class AAVAE(ActiveAdversary, VAE):
 
     Args:
         shape, network, latent, likelihood: as for `VAE`.
+        weights: "each" weighs an image by D(x); "level", a control, by the mean of its pool.
     """
 
     name = "aavae"
@@ -187,8 +219,10 @@ class AAVAE(ActiveAdversary, VAE):
         network: str = "mlp",
         latent: int = 32,
         likelihood: str = "bernoulli",
+        weights: str = "each",
     ):
         super().__init__(shape=shape, network=network, latent=latent, likelihood=likelihood)
+        self.weigh_images(weights)
         self.discriminator = Discriminator(network, shape)
 
     @torch.no_grad()
