@@ -134,6 +134,6 @@ def test_training_needs_labelled_images_beside_the_others(digits, small):
 def test_options():
     assert models.get("aasvae").is_game()
     assert not models.get("svae").is_game()
-    assert models.options("aasvae") == models.options("svae")
+    assert models.options("aasvae") == models.options("svae") | {"weights": "each"}
     with pytest.raises(UnigenError, match="alpha is -1"):
         models.create("aasvae", alpha=-1)
