@@ -1,9 +1,10 @@
-"""The classifier of digits behind the inception score and the Frechet distance.
+"""The classifiers of digits and of clothes behind the inception score and the Frechet distance.
 
 The usual scores look through a network trained on photographs. Digits deserve one trained on
 digits: five layers, 105 thousand parameters, trained on the 60,000 images of MNIST by
-`unigen_edu/assets/train_classifier.py`; `results/classifier.json` holds the record of the run. Its
-scores are comparable among themselves, and with no score that used another network.
+`unigen_edu/assets/train_classifier.py`; `results/classifier.json` holds the record of the run. The
+same network trained on Fashion-MNIST reads clothes (`results/classifier_fashion.json`). The scores
+of one are comparable among themselves, and with no score that used another.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ from importlib import resources
 import torch
 from torch import Tensor, nn
 
+from unigen_edu.declarations import check_choice
 from unigen_edu.errors import UnigenError
 
-__all__ = ["WEIGHTS_SHA256", "DigitClassifier", "load_classifier"]
+__all__ = [
+    "FASHION_SHA256",
+    "WEIGHTS_SHA256",
+    "ClothesClassifier",
+    "DigitClassifier",
+    "load_classifier",
+]
 
 WEIGHTS_SHA256 = "5791f91410ea682f917c41f02a3eda5dd91c2ad88b15f521dad74ef6045e0c7a"
+FASHION_SHA256 = "0"
 
 
 class DigitClassifier(nn.Module):
@@ -30,10 +39,12 @@ class DigitClassifier(nn.Module):
     Attributes:
         num_features: 64, the width of the last hidden layer. torchmetrics asks for this name.
         num_classes: 10.
+        pixel_mean, pixel_sd: of the training images; the input is standardised by them.
     """
 
     num_features = 64
     num_classes = 10
+    pixel_mean, pixel_sd = 0.1307, 0.3081  # MNIST
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,34 +68,50 @@ class DigitClassifier(nn.Module):
         """
         if x.dim() != 4 or x.shape[1:] != (1, 28, 28) or not x.is_floating_point():
             raise UnigenError(
-                f"The digit classifier takes float images (B, 1, 28, 28) in [0, 1], not {x.dtype} "
+                f"The classifier takes float images (B, 1, 28, 28) in [0, 1], not {x.dtype} "
                 f"of shape {tuple(x.shape)}: resize or convert them."
             )
-        return self.body((x - 0.1307) / 0.3081)  # mean and deviation of the pixels of MNIST
+        return self.body((x - self.pixel_mean) / self.pixel_sd)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of p(c|x): (B, 1, 28, 28) -> (B, 10)."""
         return self.head(self.features(x))
 
 
-def load_classifier(device: str | torch.device = "cpu") -> DigitClassifier:
-    """The shipped classifier on `device`, in evaluation mode and without gradients.
+class ClothesClassifier(DigitClassifier):
+    """The same network for the ten classes of Fashion-MNIST."""
+
+    pixel_mean, pixel_sd = 0.2860, 0.3530  # Fashion-MNIST
+
+
+def load_classifier(device: str | torch.device = "cpu", reads: str = "digits") -> DigitClassifier:
+    """A shipped classifier on `device`, in evaluation mode and without gradients.
+
+    Args:
+        reads: "digits", or "clothes", the articles of Fashion-MNIST.
 
     Raises:
-        UnigenError: the file of weights is missing or is not the recorded one.
+        UnigenError: the file of weights is missing or is not the recorded one; there is no
+            classifier of what is to be read.
     """
     from safetensors.torch import load
 
+    check_choice("classifier", reads, ("digits", "clothes"))
+    kind, name, checksum = (
+        (DigitClassifier, "classifier.safetensors", WEIGHTS_SHA256)
+        if reads == "digits"
+        else (ClothesClassifier, "classifier_fashion.safetensors", FASHION_SHA256)
+    )
     again = "install unigen-edu again"
-    file = resources.files("unigen_edu") / "assets" / "classifier.safetensors"
+    file = resources.files("unigen_edu") / "assets" / name
     try:
         content = file.read_bytes()
     except OSError as error:
         raise UnigenError(f"{file.name} is missing from the package: {again}.") from error
-    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
+    if hashlib.sha256(content).hexdigest() != checksum:
         raise UnigenError(
             f"{file.name} in the package is damaged (its SHA-256 is not the recorded one): {again}."
         )
-    classifier = DigitClassifier()
+    classifier = kind()
     classifier.load_state_dict(load(content))
     return classifier.eval().requires_grad_(False).to(device)

@@ -4,7 +4,7 @@ Three families, and what each can and cannot see:
 
 * **Bounds** on log p(x) for models with latent variables (`elbo`, `iwae_bound`): in nats per image,
   comparable only on the same data in the same form (binary or grey).
-* **Scores of samples** through the shipped digit classifier (`inception_score`,
+* **Scores of samples** through a shipped classifier of digits or clothes (`inception_score`,
   `frechet_distance`). They hang on that network (`classifier.load_classifier`) and on the number of
   samples: compare at equal n only, and never with scores made by another network.
 * **Coverage** (`modes_covered`, `classes_covered`): which modes the samples reach.
@@ -52,8 +52,10 @@ __all__ = [
 # Binary images are compared on one binarisation of the test set: this one, in every run.
 BINARISATION_SEED = 0
 
-# The data sets whose classes the shipped classifier knows.
-DIGITS = ("mnist-mini", "mnist", "usps")
+# Data sets whose classes a shipped classifier knows, and which one (`load_classifier(reads=...)`).
+READ_AS = {
+    "mnist-mini": "digits", "mnist": "digits", "usps": "digits", "fashion-mnist": "clothes"
+}  # fmt: skip
 
 
 class Estimate(NamedTuple):
@@ -429,9 +431,9 @@ def evaluate(
     * A model with `log_weights`: ELBO and IWAE bound on the test set, with standard errors. A
       Bernoulli likelihood is measured on the test set's fixed binarisation (`BINARISATION_SEED`),
       any other on grey levels in [0, 1].
-    * A model with `sample`, on digits of 28x28 or 32x32 pixels: inception score, Frechet distance
-      to the test set, classes covered. Beside the first two stand the values for real images: of
-      the test set, and of as many training images against the test set.
+    * A model with `sample`, on digits or clothes of 28x28 or 32x32 pixels: inception score, Frechet
+      distance to the test set, classes covered. Beside the first two stand the values for real
+      images: of the test set, and of as many training images against the test set.
     * A model with `sample`, on points: modes covered.
     * What the model's own `own_metrics(test_set)` reports.
 
@@ -458,8 +460,8 @@ def evaluate(
     found: dict[str, Any] = {"seed": seed, "test_set": len(test_set)}
     if hasattr(model, "log_weights"):
         found |= _bounds(model, test_set, k, seed)
-    grey_digits = base in DIGITS and model.shape[0] == 1 and side in (28, 32)
-    readable = base in data.toy_names() or (grey_digits and not painted)
+    grey = base in READ_AS and model.shape[0] == 1 and side in (28, 32)
+    readable = base in data.toy_names() or (grey and not painted)
     if type(model).sample is not Model.sample and readable:
         n = samples if samples is not None else len(test_set) // 10 * 10
         with _evaluating(model), _seeded(seed, model.device):
@@ -469,7 +471,8 @@ def evaluate(
             found |= _flat("modes", modes_covered(drawn, data.toy(base)))
         else:
             train_set = data.load(base, "train", device=model.device, root=root, size=side)
-            found |= _digit_scores(drawn, train_set, test_set, seed)
+            classifier = load_classifier(drawn.device, READ_AS[base])
+            found |= _image_scores(drawn, train_set, test_set, seed, classifier)
     own_metrics = getattr(model, "own_metrics", None)
     if callable(own_metrics):
         with torch.no_grad(), _evaluating(model), _seeded(seed, model.device):
@@ -477,7 +480,7 @@ def evaluate(
     if len(found) == 2:
         raise UnigenError(
             f"No metric applies to the model '{model.name}' on '{data_name}': scores of samples "
-            f"need points or digits in 28x28 ({', '.join(DIGITS)}), bounds need log_weights."
+            f"need points or images of 28x28 ({', '.join(READ_AS)}), bounds need log_weights."
         )
     return found
 
@@ -499,10 +502,9 @@ def _bounds(model: Any, test_set: Dataset, k: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _digit_scores(
-    drawn: Tensor, train_set: Dataset, test_set: Dataset, seed: int
+def _image_scores(
+    drawn: Tensor, train_set: Dataset, test_set: Dataset, seed: int, classifier: DigitClassifier
 ) -> dict[str, Any]:
-    classifier = load_classifier(drawn.device)
     drawn, real = _central(drawn), _central(test_set.images())
     others = _central(train_set.images(slice(0, len(drawn))))
     score = inception_score(drawn, classifier=classifier, seed=seed)

@@ -4,7 +4,12 @@
 
 writes classifier.safetensors (the weights from the full training set) beside this file and
 results/classifier.json. Then put the SHA-256 that it prints into `classifier.WEIGHTS_SHA256`.
-Rounding differs between machines, so another machine gives other weights of the same quality.
+
+    UNIGEN_DATA=FOLDER python unigen_edu/assets/train_classifier.py --clothes
+
+trains the classifier of Fashion-MNIST instead: classifier_fashion.safetensors,
+results/classifier_fashion.json and `classifier.FASHION_SHA256`. Rounding differs between machines,
+so another machine gives other weights of the same quality.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unigen_edu import data, metrics
-from unigen_edu.classifier import DigitClassifier
+from unigen_edu.classifier import ClothesClassifier, DigitClassifier
 from unigen_edu.data import Dataset
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +47,7 @@ def train_classifier(
     lr: float = 3e-3,
     seed: int = 0,
     progress: bool = False,
+    kind: type[DigitClassifier] = DigitClassifier,
 ) -> DigitClassifier:
     """A classifier trained with Adam, a one-cycle step size and shifts of up to two pixels.
 
@@ -50,12 +56,14 @@ def train_classifier(
         epochs: passes over the data.
         lr: largest step size, reached after a quarter of the steps.
         seed: of parameters, order and shifts.
+        progress: print the mean loss of each epoch.
+        kind: of classifier.
     """
     assert train_set.labels is not None
     device = train_set.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = DigitClassifier().to(device)
+        classifier = kind().to(device)
     generator = torch.Generator().manual_seed(seed)
     per_epoch = len(train_set) // batch_size
     adam = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=1e-2, foreach=True)
@@ -87,11 +95,17 @@ def _shifted(x: Tensor, generator: torch.Generator) -> Tensor:
     return F.pad(x, [SHIFT] * 4)[..., down : down + side, right : right + side]
 
 
-def _run(name: str, epochs: int, seed: int, device: str) -> tuple[DigitClassifier, dict[str, Any]]:
+def _run(
+    name: str,
+    epochs: int,
+    seed: int,
+    device: str,
+    kind: type[DigitClassifier] = DigitClassifier,
+) -> tuple[DigitClassifier, dict[str, Any]]:
     train_set, test_set = (data.load(name, split, device=device) for split in ("train", "test"))
     print(f"{name}: {len(train_set)} images, {epochs} epochs", flush=True)
     start = time.perf_counter()
-    classifier = train_classifier(train_set, epochs=epochs, seed=seed, progress=True)
+    classifier = train_classifier(train_set, epochs=epochs, seed=seed, progress=True, kind=kind)
     seconds = time.perf_counter() - start
     accuracy = metrics.accuracy(classifier, test_set)
     print(f"  test accuracy {accuracy:.4f}, {seconds:.0f} s", flush=True)
@@ -125,12 +139,12 @@ def _commit() -> str | None:
 
 def _source_sha256() -> dict[str, str]:
     files = (HERE.parent / "classifier.py", Path(__file__).resolve())
-    # The constant with the weights' own checksum cannot be a part of what made the weights.
+    # The constants with the weights' own checksums cannot be a part of what made the weights.
     return {
         str(file.relative_to(REPOSITORY)): hashlib.sha256(
             "".join(
                 line for line in file.read_text().splitlines(keepends=True)
-                if not line.startswith("WEIGHTS_SHA256 =")
+                if not line.startswith(("WEIGHTS_SHA256 =", "FASHION_SHA256 ="))
             ).encode()
         ).hexdigest()
         for file in files
@@ -143,8 +157,17 @@ def main() -> int:
     parser.add_argument("--mini-epochs", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clothes", action="store_true", help="train on Fashion-MNIST")
     given = parser.parse_args()
 
+    if given.clothes:
+        _keep_clothes(given)
+    else:
+        _keep_digits(given)
+    return 0
+
+
+def _keep_digits(given: argparse.Namespace) -> None:
     mini, mini_run = _run("mnist-mini", given.mini_epochs, given.seed, given.device)
     full, full_run = _run("mnist", given.epochs, given.seed, given.device)
     mini_test = data.load("mnist-mini", "test", device=given.device)
@@ -158,29 +181,58 @@ def main() -> int:
             round((1 - metrics.accuracy(classifier, half)) * len(half)) for half in halves
         ]
 
-    weights = {name: value.cpu().contiguous() for name, value in full.state_dict().items()}
-    content = save(weights, metadata={"data": "mnist", "license": "MIT"})
-    (HERE / "classifier.safetensors").write_bytes(content)
+    _keep(
+        full,
+        "classifier",
+        {
+            "what": "digit classifier behind the inception score and the Frechet distance",
+            "command": "python unigen_edu/assets/train_classifier.py",
+            "shipped": "mnist",
+            "runs": [full_run, mini_run],
+        },
+        given.device,
+    )
+
+
+def _keep_clothes(given: argparse.Namespace) -> None:
+    clothes, run = _run("fashion-mnist", given.epochs, given.seed, given.device, ClothesClassifier)
+    _keep(
+        clothes,
+        "classifier_fashion",
+        {
+            "what": "classifier of clothes behind the scores of Fashion-MNIST",
+            "command": "python unigen_edu/assets/train_classifier.py --clothes",
+            "shipped": "fashion-mnist",
+            "runs": [run],
+        },
+        given.device,
+    )
+
+
+def _keep(classifier: DigitClassifier, name: str, about: dict[str, Any], device: str) -> None:
+    """Write the weights beside this file and the record of the runs to `results`."""
+    weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
+    content = save(weights, metadata={"data": about["shipped"], "license": "MIT"})
+    (HERE / f"{name}.safetensors").write_bytes(content)
     checksum = hashlib.sha256(content).hexdigest()
     record = {
-        "what": "digit classifier behind the inception score and the Frechet distance",
-        "command": "python unigen_edu/assets/train_classifier.py",
+        "what": about["what"],
+        "command": about["command"],
         "commit": _commit(),
         "source_sha256": _source_sha256(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "device": given.device,
+        "device": device,
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "parameters": sum(value.numel() for value in weights.values()),
         "weights_bytes": len(content),
         "weights_sha256": checksum,
-        "shipped": "mnist",
-        "runs": [full_run, mini_run],
+        "shipped": about["shipped"],
+        "runs": about["runs"],
     }
-    (REPOSITORY / "results" / "classifier.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(f'WEIGHTS_SHA256 = "{checksum}"  ({len(content)} bytes)')
-    return 0
+    (REPOSITORY / "results" / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f"SHA-256 {checksum}  ({len(content)} bytes)")
 
 
 if __name__ == "__main__":
