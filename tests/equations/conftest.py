@@ -140,7 +140,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    write_part(registry.RESULT, run, worker, workers, _records, _failed)
+    # They are numbered from 0. A higher one replaces one that crashed with all it had measured.
+    replaces = worker != "main" and int(worker.removeprefix("gw")) >= workers
+    write_part(registry.RESULT, run, worker, workers, _records, _failed or replaces)
 
 
 def write_part(

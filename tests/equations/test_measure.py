@@ -79,6 +79,15 @@ def test_a_run_of_some_checks_leaves_the_record_alone_and_a_failed_one_removes_i
     assert record is None
 
 
+def test_a_worker_that_crashes_leaves_no_record_behind(run):
+    # Another takes its place and goes on: its record would lack what the first had measured.
+    crash = "\n\ndef test_crash():\n    import os\n    os._exit(1)\n"
+    code, output, record = run(GOOD + crash, "tests", "-n1")
+    assert code == 1
+    assert "crashed while running" in output
+    assert record is None
+
+
 def test_a_check_that_checks_nothing_or_something_false_fails(run):
     says = {
         'assert measure("eq-demo-a", float("nan"), float("nan"))': "off by nan",
