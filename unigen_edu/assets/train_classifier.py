@@ -213,12 +213,13 @@ def _keep(classifier: DigitClassifier, name: str, about: dict[str, Any], device:
     """Write the weights beside this file and the record of the runs to `results`."""
     weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
     content = save(weights, metadata={"data": about["shipped"], "license": "MIT"})
+    commit = _commit()  # before the weights are written, which are a change of their own
     (HERE / f"{name}.safetensors").write_bytes(content)
     checksum = hashlib.sha256(content).hexdigest()
     record = {
         "what": about["what"],
         "command": about["command"],
-        "commit": _commit(),
+        "commit": commit,
         "source_sha256": _source_sha256(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "device": device,
