@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from unigen_edu import classifier as module
 from unigen_edu import data, metrics
 from unigen_edu.assets.train_classifier import train_classifier
-from unigen_edu.classifier import DigitClassifier, load_classifier
+from unigen_edu.classifier import ClothesClassifier, DigitClassifier, load_classifier
 from unigen_edu.errors import UnigenError
 
 ROOT = Path(__file__).parents[1]
@@ -58,8 +59,37 @@ def test_data_page_quotes_the_record(record):
     assert data.MNIST_MINI_SHA256 in page
 
 
-def test_weights_are_small():
-    path = ROOT / "unigen_edu" / "assets" / "classifier.safetensors"
+def test_the_classifier_of_clothes_is_the_recorded_one_and_the_data_page_quotes_it():
+    record = json.loads((ROOT / "results" / "classifier_fashion.json").read_text())
+    run = run_on(record, "fashion-mnist")
+    assert record["weights_sha256"] == module.FASHION_SHA256
+    assert run["test_accuracy"] > 0.9
+    page = (ROOT / "book" / "data.md").read_text()
+    assert f"{100 * run['test_accuracy']:.2f} %" in page
+
+
+def test_the_classifier_of_clothes_reads_clothes_and_not_digits():
+    network = load_classifier(reads="clothes")
+    assert isinstance(network, ClothesClassifier)
+    digits = data.load("mnist-mini", "test")
+    assert metrics.accuracy(network, digits) < 0.3  # classes of another kind: chance is 0.1
+    folder = os.environ.get("UNIGEN_DATA")
+    if not folder or not (Path(folder) / "FashionMNIST" / "raw").exists():
+        pytest.skip("needs UNIGEN_DATA with FashionMNIST/raw")
+    record = json.loads((ROOT / "results" / "classifier_fashion.json").read_text())
+    clothes = data.load("fashion-mnist", "test", root=folder)
+    wanted = run_on(record, "fashion-mnist")["test_accuracy"]
+    assert metrics.accuracy(network, clothes) == pytest.approx(wanted, abs=0.001)
+
+
+def test_there_are_two_classifiers():
+    with pytest.raises(UnigenError, match="no classifier 'shoes'; choose one of: digits, clothes"):
+        load_classifier(reads="shoes")
+
+
+@pytest.mark.parametrize("name", ["classifier", "classifier_fashion"])
+def test_weights_are_small(name):
+    path = ROOT / "unigen_edu" / "assets" / f"{name}.safetensors"
     assert path.stat().st_size < 600_000
     assert sum(p.numel() for p in DigitClassifier().parameters()) < 200_000
 

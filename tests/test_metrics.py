@@ -423,6 +423,26 @@ def test_evaluate_scores_real_images_like_real_images():
     assert metrics.evaluate(model, "mnist-mini", seed=3) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "reads"), [("mnist", "digits"), ("usps", "digits"), ("fashion-mnist", "clothes")]
+)
+def test_evaluate_reads_images_by_the_classifier_of_their_kind(name, reads, monkeypatch):
+    asked = []
+    load, load_classifier = data.load, metrics.load_classifier
+
+    def noted(device, reads):
+        asked.append(reads)
+        return load_classifier(device, reads)
+
+    # Digits in place of what the package does not ship.
+    monkeypatch.setattr(metrics.data, "load", lambda _, *given, **more: load("mnist-mini", *given))
+    monkeypatch.setattr(metrics, "load_classifier", noted)
+    found = metrics.evaluate(Sampler((1, 28, 28)), name, samples=500)
+    assert asked == [reads]
+    # Digits look like digits to one of them only.
+    assert (found["inception_score"] > 8) == (reads == "digits")
+
+
 def test_evaluate_takes_the_margin_off_digits_of_32_pixels():
     small = metrics.evaluate(Sampler((1, 28, 28)), "mnist-mini", samples=200)
     large = metrics.evaluate(Sampler((1, 32, 32)), "mnist-mini", samples=200)

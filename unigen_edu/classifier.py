@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 WEIGHTS_SHA256 = "5791f91410ea682f917c41f02a3eda5dd91c2ad88b15f521dad74ef6045e0c7a"
-FASHION_SHA256 = "0"
+FASHION_SHA256 = "b8f9aa0180a1de66ede148dd0989db6f6fddd41d4fa62be89aaaba7912a97659"
 
 
 class DigitClassifier(nn.Module):
