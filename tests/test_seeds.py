@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -187,6 +188,42 @@ def test_a_process_that_starts_late_leaves_its_seeds_to_the_others(digits, monke
     arguments = {"steps": 2, "options": SMALL, **SETTINGS}
     found = fit_seeds("gan", digits, seeds=(3, 1), processes=2, method="processes", **arguments)
     assert [run.seed for run in found] == [3, 1]
+
+
+FAILS_OR_HANGS = """
+import os, sys, time
+from pathlib import Path
+import cloudpickle
+from unigen_edu.errors import UnigenError
+own, noted = Path(sys.argv[-1]), Path({noted!r})
+if own.name == "1":
+    (own / "outcome").write_bytes(cloudpickle.dumps(UnigenError("The first worker fails.")))
+else:
+    (own / "8").touch()  # takes a seed and never ends
+draft = noted / f"{{own.name}}.draft"
+draft.write_text(str(os.getpid()))
+draft.rename(noted / own.name)
+time.sleep(0 if own.name == "1" else 600)
+"""
+
+
+def test_a_failure_in_one_process_ends_the_others(digits, monkeypatch, tmp_path):
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!{sys.executable}" + FAILS_OR_HANGS.format(noted=str(tmp_path)))
+    worker.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(worker))
+
+    def wait_for_the_others(model, step):
+        until = time.monotonic() + 60
+        while not all((tmp_path / name).exists() for name in "12"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    with pytest.raises(UnigenError, match="The first worker fails"):
+        fit_seeds("gan", digits, seeds=(3, 8, 1), processes=3, steps=2, options=SMALL,
+                  watch=wait_for_the_others, watch_every=1, **SETTINGS)  # fmt: skip
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "2").read_text()), 0)
 
 
 @pytest.mark.parametrize(

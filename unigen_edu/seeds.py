@@ -201,12 +201,12 @@ def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> li
                 for seed in _not_taken(seeds, folder / "0"):
                     found[seed] = job.run(seed)
                     bar.update()
+                for worker in workers:
+                    found |= worker.results()
             except BaseException:
                 for worker in workers:
                     worker.stop()
                 raise
-            for worker in workers:
-                found |= worker.results()
     finally:
         torch.set_num_threads(threads)
     return [found[seed] for seed in seeds]
@@ -255,11 +255,7 @@ class _Worker:
         if not any(self.own.iterdir()):  # the others were done before it had started
             self.stop()
             return {}
-        try:
-            self.process.wait()
-        except BaseException:
-            self.stop()
-            raise
+        self.process.wait()
         self.reader.join()
         outcome = self.own / "outcome"
         if not outcome.exists():
