@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -168,6 +169,19 @@ def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(tmp_p
     assert done.stdout == "stopped at 3\n"
     assert done.stderr == ""
     assert checkpoints.step_of(tmp_path / "seed0" / checkpoints.FILE) == 3
+
+
+def test_one_process_needs_nothing_that_can_be_sent_to_another(digits):
+    seen = []
+    lock = threading.Lock()  # cannot be pickled
+
+    def watch(model, step):
+        with lock:
+            seen.append(step)
+
+    fit_seeds("gan", digits, seeds=SEEDS, processes=1, steps=2, options=SMALL,
+              watch=watch, watch_every=2, **SETTINGS)  # fmt: skip
+    assert seen == [0, 2, 0, 2]
 
 
 def test_each_seed_is_taken_by_one_process(tmp_path):

@@ -195,7 +195,9 @@ def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> li
             (folder / "waiting").mkdir()
             for seed in seeds:
                 (folder / "waiting" / str(seed)).touch()
-            (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
+            if count > 1:
+                # By value: a `watch` that was defined in a notebook is found in no module.
+                (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
             workers = [_Worker(folder / str(i), bar) for i in range(1, count)]
             try:
                 for seed in _not_taken(seeds, folder / "0"):
@@ -271,7 +273,6 @@ class _Worker:
 
 def _work(own: Path) -> None:
     """The life of a worker."""
-    # By value: a `watch` that was defined in a notebook is found in no module.
     job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
     torch.set_num_threads(1)
     outcome: Any = []
