@@ -11,8 +11,16 @@ import torch
 
 from unigen_edu import classifier as module
 from unigen_edu import data, metrics
-from unigen_edu.assets.train_classifier import train_classifier
-from unigen_edu.classifier import ClothesClassifier, DigitClassifier, load_classifier
+from unigen_edu.classifier import (
+    READ_AS,
+    ClothesClassifier,
+    ColourClassifier,
+    DigitClassifier,
+    classifier_of,
+    load_classifier,
+    train_classifier,
+)
+from unigen_edu.data import SOURCES, Dataset
 from unigen_edu.errors import UnigenError
 
 ROOT = Path(__file__).parents[1]
@@ -140,3 +148,73 @@ def test_training_learns_and_repeats_itself():
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
     assert metrics.accuracy(first, test_set) > 0.7  # chance is 0.1; a still network stays there
+
+
+# ---- classifiers that are trained at their first use ---------------------------------------------
+
+
+@pytest.fixture
+def colours(monkeypatch, tmp_path):
+    """Two hundred photographs whose class is their colour, in place of CIFAR-10."""
+    labels = torch.arange(200) % 10
+    level = torch.linspace(0, 255, 10)[labels].to(torch.uint8)
+    x = torch.stack([level, 255 - level, level // 2], 1)[:, :, None, None].expand(-1, -1, 32, 32)
+
+    def load(name, split="train", *, root=None, verify=True):
+        assert name == "cifar10"
+        shown = name if verify else f"{name}-unverified"
+        return Dataset(x.contiguous(), labels, name=shown, split=split, num_classes=10)
+
+    monkeypatch.setattr(module.data, "load", load)
+    monkeypatch.setattr(module.data, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "_COLOUR_EPOCHS", 40)
+    return tmp_path / "classifiers"
+
+
+def test_a_classifier_of_colours_is_trained_once_and_kept(colours):
+    said: list[str] = []
+    first = classifier_of("cifar10", say=said.append)
+    assert len(said) == 2
+    assert first.about["test_accuracy"] > 0.9  # chance is 0.1
+    assert f"{100 * first.about['test_accuracy']:.1f} %" in said[1]
+    second = classifier_of("cifar10", say=said.append)
+    assert len(said) == 2
+    assert second.about == first.about
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not b.requires_grad
+    assert not second.training
+    assert [path.name for path in colours.iterdir()] == [
+        first.about["data"].replace(":", "-") + ".safetensors"
+    ]
+
+
+def test_a_re_encoded_copy_has_a_classifier_of_its_own(colours):
+    classifier_of("cifar10", say=lambda line: None)
+    other = classifier_of("cifar10", verify=False, say=lambda line: None)
+    assert other.about["data"].startswith("cifar10-unverified:")
+    assert len(list(colours.iterdir())) == 2
+
+
+def test_a_damaged_classifier_is_reported_and_not_used(colours):
+    classifier_of("cifar10", say=lambda line: None)
+    (path,) = colours.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UnigenError, match=r"no classifier that can be read: delete it") as caught:
+        classifier_of("cifar10", say=lambda line: None)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_reported(colours):
+    colours.write_text("a file where the folder should be")
+    with pytest.raises(UnigenError, match=r"cannot be kept in .*: make room there"):
+        classifier_of("cifar10", say=lambda line: None)
+
+
+def test_every_set_of_images_has_a_classifier_of_its_shape():
+    assert set(READ_AS) == set(SOURCES)
+    for name, reads in READ_AS.items():
+        colours = SOURCES[name].shape[0]
+        assert colours == (1 if reads in ("digits", "clothes") else ColourClassifier.shape[0])
+    with pytest.raises(UnigenError, match="no data set of a classifier 'ring'"):
+        classifier_of("ring")

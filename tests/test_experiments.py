@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
-from unigen_edu import cli, data, experiments, models, training
+from unigen_edu import classifier, cli, data, experiments, models, training
 from unigen_edu.errors import NotFinite, UnigenError
 from unigen_edu.experiments import Arm, Comparison, Scale
 from unigen_edu.models.fgm import Missed
@@ -99,6 +99,46 @@ def test_a_run_that_was_stopped_ends_with_the_same_numbers(run, tmp_path, monkey
     for name, record in whole.items():
         assert record["parameters_sha256"] == continued[name]["parameters_sha256"]
         assert record["metrics"] == continued[name]["metrics"]
+
+
+def test_records_name_the_classifier_and_are_of_one_only(run, tmp_path, monkeypatch):
+    digits = dataclasses.replace(PAIR, metric="inception_score", data="mnist-mini")
+    run(seeds=(0,), comparison=digits)
+    for record in records(tmp_path).values():
+        assert record["scored_by"]["weights_sha256"] == classifier.WEIGHTS_SHA256
+    other = classifier.load_classifier(reads="clothes")
+    monkeypatch.setattr(experiments, "classifier_of", lambda *given, **how: other)
+    with pytest.raises(UnigenError, match="scored by another classifier of mnist-mini"):
+        run(seeds=(0, 1), comparison=digits)
+    assert len(records(tmp_path)) == 2
+    # Records from before the classifier was named stand beside new ones.
+    for path in (tmp_path / "out").rglob("seed*.json"):
+        record = json.loads(path.read_text())
+        del record["scored_by"]
+        path.write_text(json.dumps(record))
+    assert run(seeds=(0, 1), comparison=digits)[0] == []
+
+
+def test_a_re_encoded_copy_of_the_data_is_taken_on_request_only(run, tmp_path, monkeypatch):
+    asked = []
+    load = data.load
+
+    def noted(name, *given, verify=True, **more):
+        asked.append(verify)
+        return load(name, *given, verify=verify, **more)
+
+    monkeypatch.setattr(data, "load", noted)
+    arguments = ["reproduce", "pair", "--seeds", "1", "--device", "cpu", "--quiet"]
+    monkeypatch.setitem(experiments.SCALES, "laptop", TINY)
+    monkeypatch.setattr(experiments, "COMPARISONS", (dataclasses.replace(PAIR, name="pair"),))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*arguments, "--unverified"]) == 0
+    assert asked
+    assert not any(asked)
+    asked.clear()
+    assert cli.main([*arguments, "--out", "other"]) == 0
+    assert asked
+    assert all(asked)
 
 
 def test_what_can_be_put_right_is_no_result(run, tmp_path, monkeypatch):
@@ -393,7 +433,11 @@ def test_every_declared_arm_can_be_made(comparison):
     scale = experiments.SCALES["laptop"]
     if comparison.data == "fashion-mnist":  # not shipped; the shipped digits have the same form
         comparison = dataclasses.replace(comparison, data="{digits}")
-    train_set = experiments.training_set(comparison, scale)
+    if comparison.data in ("svhn", "cifar10"):
+        x = torch.zeros(20, *data.SOURCES[comparison.data].shape, dtype=torch.uint8)
+        train_set = data.Dataset(x, torch.arange(20) % 10, num_classes=10)
+    else:
+        train_set = experiments.training_set(comparison, scale)
     names = [arm.name for arm in comparison.arms]
     assert len(set(names)) == len(names)
     for arm in comparison.arms:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unigen_edu import data, metrics
-from unigen_edu.classifier import DigitClassifier
+from unigen_edu import classifier, data, metrics
+from unigen_edu.classifier import ColourClassifier, DigitClassifier
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import UnigenError
@@ -389,6 +389,19 @@ class Sampler(Model):
         return self.real.images(torch.randint(len(self.real), (n,)))
 
 
+class Black(Model):
+    """All samples are black."""
+
+    name = "black"
+
+    def __init__(self, shape):
+        super().__init__(shape=shape)
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def sample(self, n: int) -> Tensor:
+        return torch.zeros(n, *self.shape)
+
+
 class LatentOnly(Model):
     """Bounds without a sampler: pixels are fair coins, log p(x) = -784 log 2 for binary images."""
 
@@ -423,12 +436,40 @@ def test_evaluate_scores_real_images_like_real_images():
     assert metrics.evaluate(model, "mnist-mini", seed=3) == found
 
 
+def test_evaluate_scores_colours_by_the_classifier_that_it_is_given(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (600, 3, 32, 32), generator=generator).to(torch.uint8)
+    labels = torch.arange(600) % 10
+    asked = []
+
+    def load(name, split, **how):
+        asked.append((name, split, how["verify"]))
+        return Dataset(x, labels, name=name, split=split, num_classes=10)
+
+    def of_colours(name, device, *, root, verify):
+        assert (name, verify) == ("svhn", False)
+        torch.manual_seed(3)
+        return ColourClassifier().eval()
+
+    monkeypatch.setattr(metrics.data, "load", load)
+    monkeypatch.setattr(metrics, "classifier_of", of_colours)
+    black = Black((3, 32, 32))
+    found = metrics.evaluate(black, "svhn", samples=500, verify=False)
+    assert asked == [("svhn", "test", False), ("svhn", "train", False)]
+    assert found["frechet_distance_train_set"] < 0.1 * found["frechet_distance"]
+    assert found["inception_score"] == pytest.approx(1.0, abs=1e-6)  # all samples are one image
+    grey = Dataset(x[:, :1], labels)
+    monkeypatch.setattr(metrics.data, "load", lambda *given, **how: grey)
+    with pytest.raises(UnigenError, match="No metric applies"):  # to a house number without colours
+        metrics.evaluate(Black((1, 32, 32)), "svhn", samples=500)
+
+
 @pytest.mark.parametrize(
     ("name", "reads"), [("mnist", "digits"), ("usps", "digits"), ("fashion-mnist", "clothes")]
 )
 def test_evaluate_reads_images_by_the_classifier_of_their_kind(name, reads, monkeypatch):
     asked = []
-    load, load_classifier = data.load, metrics.load_classifier
+    load, load_classifier = data.load, classifier.load_classifier
 
     def noted(device, reads):
         asked.append(reads)
@@ -436,7 +477,7 @@ def test_evaluate_reads_images_by_the_classifier_of_their_kind(name, reads, monk
 
     # Digits in place of what the package does not ship.
     monkeypatch.setattr(metrics.data, "load", lambda _, *given, **more: load("mnist-mini", *given))
-    monkeypatch.setattr(metrics, "load_classifier", noted)
+    monkeypatch.setattr(classifier, "load_classifier", noted)
     found = metrics.evaluate(Sampler((1, 28, 28)), name, samples=500)
     assert asked == [reads]
     # Digits look like digits to one of them only.

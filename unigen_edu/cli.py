@@ -155,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument(
         "--out", type=Path, default=Path("results/runs"), help=f"folder of the records{default}"
     )
+    again.add_argument(
+        "--unverified",
+        action="store_true",
+        help="take a re-encoded copy of the data of yours; the records name it so",
+    )
     again.add_argument("--quiet", action="store_true", help="no progress bar")
 
     command("models", _models, "List the models with their phases and options.")
@@ -448,6 +453,7 @@ def _reproduce(given: argparse.Namespace) -> int:
         device=given.device,
         out=given.out,
         work=Path("runs") / "reproduce",
+        verify=not given.unverified,
         progress=not given.quiet,
     )
     for comparison in chosen:

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from unigen_edu import __version__, checkpoints, data, metrics, models
-from unigen_edu.classifier import load_classifier
+from unigen_edu.classifier import READ_AS, ImageClassifier, classifier_of
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import NotFinite, UnigenError
@@ -215,6 +215,18 @@ def _longer(found: Comparison, *controls: Arm, effort: float) -> Comparison:
     )
 
 
+def _by_dose(found: Comparison, model: str, doses: Sequence[float]) -> Comparison:
+    """Nobody judges: samples weighed by a constant, beside the first two arms."""
+    constant = (Arm(model, {"weights": dose}, f"{model}, dose {dose:g}") for dose in doses)
+    return replace(
+        found,
+        name=f"{found.name.removesuffix('-longer')}-doses",
+        title=f"{found.title}, and samples with a constant weight",
+        arms=(*found.arms[:2], *constant),
+        first_seed=30,
+    )
+
+
 def _semi_supervised() -> list[Comparison]:
     return [
         Comparison(
@@ -231,8 +243,49 @@ def _semi_supervised() -> list[Comparison]:
     ]
 
 
+def _in_colour() -> list[Comparison]:
+    """Table A's other data. Fully connected networks make no photographs, on a laptop neither."""
+    shared: dict[str, Any] = {
+        "options": {"network": "conv"},
+        "beside": ("frechet_distance", "classes_covered"),
+    }
+    weighted = Arm("iwgan", {"k": 5}, "iwgan, k = 5")
+
+    def of_scores(name: str, what: str) -> Comparison:
+        return Comparison(
+            f"gan-iwgan-{name}",
+            "A",
+            f"importance weights in a GAN of {what}",
+            (Arm("gan"), weighted),
+            "inception_score",
+            higher_is_better=True,
+            data=name,
+            **shared,
+        )
+
+    return [
+        of_scores("cifar10", "photographs"),
+        of_scores("svhn", "house numbers"),
+        Comparison(
+            "cgan-iwcgan-svhn",
+            "A",
+            "importance weights in a conditional GAN of house numbers",
+            _pair("cgan", "iwcgan"),
+            "class_accuracy",
+            higher_is_better=True,
+            data="svhn",
+            **shared,
+        ),
+    ]
+
+
 _VAE_BOUNDS = _bounds("vae", "aavae", "an adversary in a VAE")
 _CVAE_BOUNDS = _bounds("cvae", "aacvae", "an adversary in a conditional VAE")
+_CVAE_LONGER = _longer(
+    _CVAE_BOUNDS[1],
+    Arm("aacvae", {"weights": "level"}, "aacvae, level weights"),
+    effort=4.0,
+)
 _DRAWS = (2, 5, 10, 20)  # k = 1 is the GAN, to the bit
 
 _SAMPLES = Comparison(
@@ -274,6 +327,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         "class_accuracy",
         higher_is_better=True,
     ),
+    *_in_colour(),
     *_VAE_BOUNDS,
     _again(
         _VAE_BOUNDS[0],
@@ -285,11 +339,8 @@ COMPARISONS: tuple[Comparison, ...] = (
         _again(found, "aacvae", _paced(Arm("aacvae"), "never learns", 1e-9, _AUTOENCODER_LR))
         for found in _CVAE_BOUNDS[:2]
     ),
-    _longer(
-        _CVAE_BOUNDS[1],
-        Arm("aacvae", {"weights": "level"}, "aacvae, level weights"),
-        effort=4.0,
-    ),
+    _CVAE_LONGER,
+    _by_dose(_CVAE_LONGER, "aacvae", (0.02, 0.07, 0.2, 0.5)),
     *_semi_supervised(),
     _SAMPLES,
     replace(
@@ -346,13 +397,15 @@ def find(names: Sequence[str]) -> list[Comparison]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def training_set(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
-    """What every arm of a comparison is trained on."""
+def training_set(
+    comparison: Comparison, scale: Scale, root: str | Path | None = None, verify: bool = True
+) -> Dataset:
+    """What every arm of a comparison is trained on; `root` and `verify` are as in `data.load`."""
     name = comparison.data.format(digits=scale.digits)
     if comparison.labelled is not None:
-        count = round(comparison.labelled * len(data.load(name, "train", root=root)))
-        return data.load(f"{name}+{count}", "train", root=root)
-    whole = data.load(name, "train", root=root)
+        count = round(comparison.labelled * len(data.load(name, "train", root=root, verify=verify)))
+        return data.load(f"{name}+{count}", "train", root=root, verify=verify)
+    whole = data.load(name, "train", root=root, verify=verify)
     if comparison.metric == "elbo":
         whole = whole.subset(first_of_each_class(whole, 0.9))
     if comparison.share < 1:
@@ -360,9 +413,12 @@ def training_set(comparison: Comparison, scale: Scale, root: str | Path | None =
     return whole.binarised(seed=0) if comparison.metric == "elbo" else whole
 
 
-def kept_aside(comparison: Comparison, scale: Scale, root: str | Path | None = None) -> Dataset:
+def kept_aside(
+    comparison: Comparison, scale: Scale, root: str | Path | None = None, verify: bool = True
+) -> Dataset:
     """The last tenth of each class of the training images, which chooses among the looks (elbo)."""
-    whole = data.load(comparison.data.format(digits=scale.digits), "train", root=root)
+    name = comparison.data.format(digits=scale.digits)
+    whole = data.load(name, "train", root=root, verify=verify)
     used = first_of_each_class(whole, 0.9)
     rest = torch.ones(len(whole), dtype=torch.bool)
     rest[used] = False
@@ -419,9 +475,8 @@ def arm_options(
     return options | dict(comparison.options) | dict(arm.options)
 
 
-def class_accuracy(model: Model, samples: int, seed: int) -> float:
-    """Share of samples that the project's classifier takes for the class that was asked for."""
-    classifier = load_classifier(model.device)
+def class_accuracy(model: Model, classifier: ImageClassifier, samples: int, seed: int) -> float:
+    """Share of samples that the classifier takes for the class that was asked for."""
     asked = torch.arange(samples, device=model.device) % 10
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -477,18 +532,21 @@ def measure(
     run: SeedRun,
     device: torch.device,
     root: str | Path | None = None,
+    verify: bool = True,
 ) -> dict[str, Any]:
     """Every metric that applies to a trained model, that of the comparison among them."""
     name = comparison.data.format(digits=scale.digits)
     model, seed = run.model.to(device), run.seed
-    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed, root=root)
+    how: dict[str, Any] = {"root": root, "verify": verify}
+    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed, **how)
     if comparison.metric == "elbo":
         for key in ("elbo", "elbo_standard_error", "iwae", "iwae_standard_error"):
             if key in found:
                 found[f"{key}_at_the_end"] = found.pop(key)
         found |= at_the_best_look(run.history)
     if comparison.metric == "class_accuracy":
-        found["class_accuracy"] = class_accuracy(model, scale.samples, seed)
+        classifier = classifier_of(name, device, **how)
+        found["class_accuracy"] = class_accuracy(model, classifier, scale.samples, seed)
     of_modes = name in data.toy_names() and data.toy(name).centres is not None
     if of_modes and hasattr(model, "missed"):
         found |= density_scores(model, name, scale.samples, seed)
@@ -586,6 +644,7 @@ def reproduce(
     out: str | Path = "results/runs",
     work: str | Path = "runs/reproduce",
     root: str | Path | None = None,
+    verify: bool = True,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
@@ -599,7 +658,7 @@ def reproduce(
             by side.
         out: folder of the records.
         work: folder of unfinished runs; each is deleted once its record is written, done or failed.
-        root: folder of the data, as in `data.load`.
+        root, verify: as in `data.load`.
         progress: show a progress bar for each arm.
         say: called with a line for each arm.
 
@@ -632,17 +691,22 @@ def reproduce(
             ]
         )
     ]
+    how = {"root": root, "verify": verify}
+    scored_by: dict[str, dict[str, Any]] = {}
     waiting = sum(len(missing) * comparison.effort for comparison, _, missing in plan)
     spent = done = 0.0
     failed = []
     for comparison, arm, missing in plan:
         left = f", about {_duration(spent / done * (waiting - done))} left" if done else ""
+        if comparison.name not in scored_by:  # not before: the data of a later one may be missing
+            about = _classifier_behind(comparison, scale, target, how, Path(out), say)
+            scored_by[comparison.name] = about
         say(f"{comparison.name}: {arm.name}, seeds {', '.join(map(str, missing))}{left}")
         started = time.perf_counter()
         try:
             failed += _run_arm(
-                comparison, arm, scale, missing, target, Path(out), Path(work), root, progress,
-                commit,
+                comparison, arm, scale, missing, target, Path(out), Path(work), how,
+                scored_by[comparison.name], progress, commit,
             )  # fmt: skip
         except torch.OutOfMemoryError:
             raise UnigenError(
@@ -657,6 +721,36 @@ def reproduce(
         spent += time.perf_counter() - started
         done += len(missing) * comparison.effort
     return failed
+
+
+def _classifier_behind(
+    comparison: Comparison,
+    scale: Scale,
+    device: torch.device,
+    how: Mapping[str, Any],
+    out: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """What is known of the classifier that scores a comparison's samples; {} if none does.
+
+    Raises:
+        UnigenError: runs of the comparison were scored by another one.
+    """
+    name = comparison.data.format(digits=scale.digits)
+    if name not in READ_AS:
+        return {}
+    about = classifier_of(name, device, **how, say=say).about
+    for arm in comparison.arms:
+        for record in read_records(comparison, scale, arm, out):
+            # Records from before the classifier was named are of the shipped one of digits.
+            other = record.get("scored_by", about)["weights_sha256"]
+            if other != about["weights_sha256"]:
+                raise UnigenError(
+                    f"Runs of {comparison.name} in {out} were scored by another classifier of "
+                    f"{name} than the one that is here, so theirs and new ones cannot be compared: "
+                    "choose another folder with --out."
+                )
+    return about
 
 
 def _duration(seconds: float) -> str:
@@ -684,12 +778,18 @@ def _run_arm(
     target: torch.device,
     out: Path,
     work: Path,
-    root: str | Path | None,
+    how: Mapping[str, Any],
+    scored_by: Mapping[str, Any],
     progress: bool,
     commit: str | None,
 ) -> list[Path]:
-    """All seeds of an arm: trained together, or, if that fails, each by itself."""
-    train_set = training_set(comparison, scale, root)
+    """All seeds of an arm: trained together, or, if that fails, each by itself.
+
+    Args:
+        how: `root` and `verify`, as for `data.load`.
+        scored_by: what is known of the classifier behind the scores.
+    """
+    train_set = training_set(comparison, scale, **how)
     steps = round(scale.steps * comparison.effort)
     folder = work / scale.name / comparison.name / _folder_name(arm)
     settings: dict[str, Any] = {
@@ -707,12 +807,13 @@ def _run_arm(
         **settings,
         "metric": comparison.metric,
         "data": train_set.fingerprint,
+        **({"scored_by": dict(scored_by)} if scored_by else {}),
     }
 
     watch: dict[str, Any] = {}
     if comparison.metric == "elbo":
-        aside = kept_aside(comparison, scale, root)
-        test_set = data.load(comparison.data.format(digits=scale.digits), "test", root=root)
+        aside = kept_aside(comparison, scale, **how)
+        test_set = data.load(comparison.data.format(digits=scale.digits), "test", **how)
         bounds = Bounds(aside, test_set.binarised(metrics.BINARISATION_SEED))
         watch = {"watch": bounds, "watch_every": max(1, steps // scale.looks)}
 
@@ -724,7 +825,7 @@ def _run_arm(
 
     def keep(run: SeedRun) -> None:
         history = run.history
-        found = measure(comparison, scale, run, target, root)
+        found = measure(comparison, scale, run, target, **how)
         result = {
             "status": "done",
             "metrics": found,

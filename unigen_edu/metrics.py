@@ -4,8 +4,8 @@ Three families, and what each can and cannot see:
 
 * **Bounds** on log p(x) for models with latent variables (`elbo`, `iwae_bound`): in nats per image,
   comparable only on the same data in the same form (binary or grey).
-* **Scores of samples** through a shipped classifier of digits or clothes (`inception_score`,
-  `frechet_distance`). They hang on that network (`classifier.load_classifier`) and on the number of
+* **Scores of samples** through a classifier of the data's classes (`inception_score`,
+  `frechet_distance`). They hang on that network (`classifier.classifier_of`) and on the number of
   samples: compare at equal n only, and never with scores made by another network.
 * **Coverage** (`modes_covered`, `classes_covered`): which modes the samples reach.
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from unigen_edu import data
-from unigen_edu.classifier import DigitClassifier, load_classifier
+from unigen_edu.classifier import READ_AS, ImageClassifier, classifier_of, load_classifier
 from unigen_edu.data import Dataset, Toy
 from unigen_edu.declarations import Model
 from unigen_edu.errors import UnigenError
@@ -51,11 +51,6 @@ __all__ = [
 
 # Binary images are compared on one binarisation of the test set: this one, in every run.
 BINARISATION_SEED = 0
-
-# Data sets whose classes a shipped classifier knows, and which one (`load_classifier(reads=...)`).
-READ_AS = {
-    "mnist-mini": "digits", "mnist": "digits", "usps": "digits", "fashion-mnist": "clothes"
-}  # fmt: skip
 
 
 class Estimate(NamedTuple):
@@ -196,7 +191,7 @@ def inception_score(
     images: Tensor,
     *,
     splits: int = 10,
-    classifier: DigitClassifier | None = None,
+    classifier: ImageClassifier | None = None,
     seed: int = 0,
     batch_size: int = 1000,
 ) -> Score:
@@ -211,8 +206,8 @@ def inception_score(
     for Training GANs; with a classifier of digits in place of Inception.
 
     Args:
-        images: (n, 1, 28, 28) in [0, 1]; n a multiple of `splits`.
-        classifier: default `load_classifier()`.
+        images: (n, *shape of the classifier's) in [0, 1]; n a multiple of `splits`.
+        classifier: default `load_classifier()`, of digits.
 
     Raises:
         UnigenError: n is no multiple of `splits`, or the images do not fit.
@@ -244,13 +239,13 @@ def frechet_distance(
     images_a: Tensor,
     images_b: Tensor,
     *,
-    classifier: DigitClassifier | None = None,
+    classifier: ImageClassifier | None = None,
     batch_size: int = 1000,
 ) -> float:
     """FD = |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^{1/2}) between the features of two sets.
 
     The squared Wasserstein-2 distance of the two Gaussians with the features' means and covariances
-    (64 features of the shipped digit classifier, so *not* the FID of the literature).
+    (64 features of the shipped digit classifier by default, so *not* the FID of the literature).
 
     Estimator (torchmetrics): sample means and unbiased covariances in float64. Bias: upwards, about
     proportional to 1/n; two samples of one distribution have FD > 0. So fix n, and read the number
@@ -258,8 +253,9 @@ def frechet_distance(
     Time-Scale Update Rule; Dowson & Landau (1982) for the closed form.
 
     Args:
-        images_a, images_b: (n, 1, 28, 28) in [0, 1], at least two each. The order does not matter.
-        classifier: default `load_classifier()`.
+        images_a, images_b: (n, *shape of the classifier's) in [0, 1], at least two each. The order
+            does not matter.
+        classifier: default `load_classifier()`, of digits.
 
     Raises:
         UnigenError: fewer than two images, or images that do not fit.
@@ -305,9 +301,9 @@ def gaussian_frechet_distance(
 
 
 class _Features(nn.Module):
-    """The classifier's features as torchmetrics asks for them: images -> (B, 64) float64."""
+    """The classifier's features as torchmetrics asks for them: images -> (B, F) float64."""
 
-    def __init__(self, classifier: DigitClassifier):
+    def __init__(self, classifier: ImageClassifier):
         super().__init__()
         self.classifier = classifier
         self.num_features = classifier.num_features
@@ -324,7 +320,7 @@ class _LogProbabilities(nn.Module):
     underflows. In float64, with log p held above -700, no probability is zero.
     """
 
-    def __init__(self, classifier: DigitClassifier):
+    def __init__(self, classifier: ImageClassifier):
         super().__init__()
         self.classifier = classifier
 
@@ -333,7 +329,7 @@ class _LogProbabilities(nn.Module):
         return torch.log_softmax(logits, 1).clamp(min=-700.0)
 
 
-def _classifier_for(images: Tensor, classifier: DigitClassifier | None) -> DigitClassifier:
+def _classifier_for(images: Tensor, classifier: ImageClassifier | None) -> ImageClassifier:
     _check_unit(images)
     return load_classifier(images.device) if classifier is None else classifier
 
@@ -394,9 +390,9 @@ def modes_covered(points: Tensor, toy: Toy) -> Coverage:
 
 @torch.no_grad()
 def classes_covered(
-    images: Tensor, *, classifier: DigitClassifier | None = None, batch_size: int = 1000
+    images: Tensor, *, classifier: ImageClassifier | None = None, batch_size: int = 1000
 ) -> Coverage:
-    """Coverage of the ten digits: each image counts for the class of its largest logit.
+    """Coverage of the ten classes: each image counts for the class of its largest logit.
 
     Every image is assigned, however poor it is, so `assigned` is 1; read it beside the score.
     """
@@ -425,15 +421,17 @@ def evaluate(
     samples: int | None = None,
     seed: int = 0,
     root: str | Path | None = None,
+    verify: bool = True,
 ) -> dict[str, Any]:
     """Every metric that applies to `model`, as numbers that JSON can hold.
 
     * A model with `log_weights`: ELBO and IWAE bound on the test set, with standard errors. A
       Bernoulli likelihood is measured on the test set's fixed binarisation (`BINARISATION_SEED`),
       any other on grey levels in [0, 1].
-    * A model with `sample`, on digits or clothes of 28x28 or 32x32 pixels: inception score, Frechet
-      distance to the test set, classes covered. Beside the first two stand the values for real
-      images: of the test set, and of as many training images against the test set.
+    * A model with `sample`, on images whose classes a classifier knows (`classifier.READ_AS`):
+      inception score, Frechet distance to the test set, classes covered. Beside the first two
+      stand the values for real images: of the test set, and of as many training images against
+      the test set.
     * A model with `sample`, on points: modes covered.
     * What the model's own `own_metrics(test_set)` reports.
 
@@ -443,7 +441,7 @@ def evaluate(
         samples: number of samples; default as many as the test set has images. Scores want a
             multiple of ten.
         seed: of all draws. Same model, seed and device: same numbers.
-        root: folder of the data, as in `data.load`.
+        root, verify: as in `data.load`.
 
     Raises:
         UnigenError: data of another shape than the model's, or no metric that applies.
@@ -451,7 +449,8 @@ def evaluate(
     base = data_name.partition("+")[0]  # the first domain: "mnist-mini+100", "ring+grid"
     painted = "/" in base
     side = model.shape[-1] if len(model.shape) == 3 else None
-    test_set = data.load(data_name, "test", device=model.device, root=root, size=side)
+    how: dict[str, Any] = {"device": model.device, "root": root, "verify": verify}
+    test_set = data.load(data_name, "test", size=side, **how)
     if test_set.shape != model.shape:
         raise UnigenError(
             f"'{data_name}' has samples of shape {test_set.shape}, but the model makes "
@@ -460,8 +459,9 @@ def evaluate(
     found: dict[str, Any] = {"seed": seed, "test_set": len(test_set)}
     if hasattr(model, "log_weights"):
         found |= _bounds(model, test_set, k, seed)
-    grey = base in READ_AS and model.shape[0] == 1 and side in (28, 32)
-    readable = base in data.toy_names() or (grey and not painted)
+    colours = data.SOURCES[base].shape[0] if base in READ_AS else None
+    known = colours == model.shape[0] and side in ((28, 32) if colours == 1 else (32,))
+    readable = base in data.toy_names() or (known and not painted)
     if type(model).sample is not Model.sample and readable:
         n = samples if samples is not None else len(test_set) // 10 * 10
         with _evaluating(model), _seeded(seed, model.device):
@@ -470,8 +470,8 @@ def evaluate(
         if side is None:
             found |= _flat("modes", modes_covered(drawn, data.toy(base)))
         else:
-            train_set = data.load(base, "train", device=model.device, root=root, size=side)
-            classifier = load_classifier(drawn.device, READ_AS[base])
+            train_set = data.load(base, "train", size=side, **how)
+            classifier = classifier_of(base, drawn.device, root=root, verify=verify)
             found |= _image_scores(drawn, train_set, test_set, seed, classifier)
     own_metrics = getattr(model, "own_metrics", None)
     if callable(own_metrics):
@@ -480,7 +480,8 @@ def evaluate(
     if len(found) == 2:
         raise UnigenError(
             f"No metric applies to the model '{model.name}' on '{data_name}': scores of samples "
-            f"need points or images of 28x28 ({', '.join(READ_AS)}), bounds need log_weights."
+            f"need points, or images of the data's own size ({', '.join(READ_AS)}), bounds need "
+            "log_weights."
         )
     return found
 
@@ -503,10 +504,11 @@ def _bounds(model: Any, test_set: Dataset, k: int, seed: int) -> dict[str, Any]:
 
 
 def _image_scores(
-    drawn: Tensor, train_set: Dataset, test_set: Dataset, seed: int, classifier: DigitClassifier
+    drawn: Tensor, train_set: Dataset, test_set: Dataset, seed: int, classifier: ImageClassifier
 ) -> dict[str, Any]:
-    drawn, real = _central(drawn), _central(test_set.images())
-    others = _central(train_set.images(slice(0, len(drawn))))
+    side = classifier.shape[-1]
+    drawn, real = _central(drawn, side), _central(test_set.images(), side)
+    others = _central(train_set.images(slice(0, len(drawn))), side)
     score = inception_score(drawn, classifier=classifier, seed=seed)
     whole = real[: len(real) // 10 * 10]
     covered = classes_covered(drawn, classifier=classifier)
@@ -520,10 +522,10 @@ def _image_scores(
     }
 
 
-def _central(images: Tensor) -> Tensor:
-    """The 28x28 pixels in the middle: takes off the margin with which digits become 32x32."""
-    margin = (images.shape[-1] - 28) // 2
-    return images[..., margin : margin + 28, margin : margin + 28]
+def _central(images: Tensor, side: int) -> Tensor:
+    """The pixels in the middle: takes off the margin with which digits become 32x32."""
+    margin = (images.shape[-1] - side) // 2
+    return images[..., margin : margin + side, margin : margin + side]
 
 
 def _flat(what: str, found: Coverage) -> dict[str, Any]:

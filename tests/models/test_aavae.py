@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, nan
 
 import pytest
 import torch
@@ -86,12 +86,41 @@ def test_level_weights_of_a_finite_world_are_means_of_its_probabilities():
     assert loss.value.item() == pytest.approx(wanted, rel=1e-9)
 
 
+def test_a_constant_weight_by_hand():
+    # Data count whole and samples by the dose, whatever D says.
+    model = KnownCost(0.7)
+    model.weigh_images(0.25)
+    loss = model.loss("variational", Batch(torch.tensor([[1.0], [3.0]], dtype=torch.float64)))
+    assert loss.value.item() == pytest.approx(0.5 * (3 + 9) / 2 + 0.5 * 0.25 * 6, rel=1e-12)
+    assert loss.terms["weight of data"].item() == 1.0
+    assert loss.terms["weight of samples"].item() == 0.25
+
+
+def test_without_a_dose_half_of_the_gradient_of_the_vae_is_left(small, digits):
+    model = small("aavae", weights=0.0).double()
+    batch = Batch(digits.binarised(0).images().double())
+    parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
+
+    def slopes(value: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(value, parameters))
+
+    # Both draw the codes of the data first, from the same numbers.
+    torch.manual_seed(1)
+    activated = slopes(model.activated_loss(
+        batch, Batch(batch.x.flip(0)), model.judge, model.negative_elbo
+    ).value)  # fmt: skip
+    torch.manual_seed(1)
+    for found, wanted in zip(activated, slopes(-model.elbo(batch.x).mean()), strict=True):
+        torch.testing.assert_close(found, 0.5 * wanted, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["aavae", "aacvae", "aasvae"])
 def test_weights_are_an_option_that_a_checkpoint_keeps(name, small):
     model = small(name, weights="level")
     assert model.config["weights"] == "level"
     assert models.create(name, **model.config).weights == "level"
     assert small(name).weights == "each"
+    assert models.create(name, **small(name, weights=0.07).config).weights == 0.07
 
 
 def test_pools_of_other_sizes_count_half_each():
@@ -284,6 +313,9 @@ def test_it_is_measured_and_sampled_like_a_vae(digits, small):
         ({"latent": 0}, "latent is 0"),
         ({"likelihood": "poisson"}, "no likelihood 'poisson'"),
         ({"weights": "all"}, "no weights 'all'; choose one of: each, level"),
+        ({"weights": 1.5}, "weights is 1.5, .*give one from 0 to 1, or 'each' or 'level'"),
+        ({"weights": nan}, "weights is nan, .*give one from 0 to 1"),
+        ({"weights": True}, "no weights 'True'"),
         ({"beta": 2.0}, "no option of 'aavae' 'beta'"),
     ],
 )

@@ -27,72 +27,17 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
-from torch.nn import functional as F
 
 from unigen_edu import data, metrics
-from unigen_edu.classifier import ClothesClassifier, DigitClassifier
-from unigen_edu.data import Dataset
+from unigen_edu.classifier import (
+    ClothesClassifier,
+    DigitClassifier,
+    ImageClassifier,
+    train_classifier,
+)
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
-SHIFT = 2  # pixels, in each direction
-
-
-def train_classifier(
-    train_set: Dataset,
-    *,
-    epochs: int,
-    batch_size: int = 64,
-    lr: float = 3e-3,
-    seed: int = 0,
-    progress: bool = False,
-    kind: type[DigitClassifier] = DigitClassifier,
-) -> DigitClassifier:
-    """A classifier trained with Adam, a one-cycle step size and shifts of up to two pixels.
-
-    Args:
-        train_set: labelled images (N, 1, 28, 28); training runs on its device.
-        epochs: passes over the data.
-        lr: largest step size, reached after a quarter of the steps.
-        seed: of parameters, order and shifts.
-        progress: print the mean loss of each epoch.
-        kind: of classifier.
-    """
-    assert train_set.labels is not None
-    device = train_set.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = kind().to(device)
-    generator = torch.Generator().manual_seed(seed)
-    per_epoch = len(train_set) // batch_size
-    adam = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=1e-2, foreach=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        adam, max_lr=lr, total_steps=epochs * per_epoch, pct_start=0.25
-    )
-    for epoch in range(epochs):
-        order = torch.randperm(len(train_set), generator=generator).to(device)
-        total = torch.zeros((), device=device)
-        for step in range(per_epoch):
-            at = order[step * batch_size : (step + 1) * batch_size]
-            x = _shifted(train_set.images(at), generator)
-            loss = F.cross_entropy(classifier(x), train_set.labels[at])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-            total += loss.detach()
-        if progress:
-            mean = total.item() / per_epoch
-            print(f"  epoch {epoch + 1:2d}/{epochs}: loss {mean:.4f}", flush=True)
-    return classifier.eval()
-
-
-def _shifted(x: Tensor, generator: torch.Generator) -> Tensor:
-    """The batch moved by one random number of pixels per direction; the ground is black."""
-    down, right = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
-    side = x.shape[-1]
-    return F.pad(x, [SHIFT] * 4)[..., down : down + side, right : right + side]
 
 
 def _run(
@@ -100,8 +45,8 @@ def _run(
     epochs: int,
     seed: int,
     device: str,
-    kind: type[DigitClassifier] = DigitClassifier,
-) -> tuple[DigitClassifier, dict[str, Any]]:
+    kind: type[ImageClassifier] = DigitClassifier,
+) -> tuple[ImageClassifier, dict[str, Any]]:
     train_set, test_set = (data.load(name, split, device=device) for split in ("train", "test"))
     print(f"{name}: {len(train_set)} images, {epochs} epochs", flush=True)
     start = time.perf_counter()
@@ -209,7 +154,7 @@ def _keep_clothes(given: argparse.Namespace) -> None:
     )
 
 
-def _keep(classifier: DigitClassifier, name: str, about: dict[str, Any], device: str) -> None:
+def _keep(classifier: ImageClassifier, name: str, about: dict[str, Any], device: str) -> None:
     """Write the weights beside this file and the record of the runs to `results`."""
     weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
     content = save(weights, metadata={"data": about["shipped"], "license": "MIT"})

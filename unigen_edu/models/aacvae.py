@@ -64,7 +64,7 @@ class AACVAE(ActiveAdversary, CVAE):
         latent: int = 32,
         likelihood: str = "bernoulli",
         classes: int = 10,
-        weights: str = "each",
+        weights: str | float = "each",
     ):
         super().__init__(
             shape=shape, network=network, latent=latent, likelihood=likelihood, classes=classes

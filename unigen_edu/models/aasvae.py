@@ -80,7 +80,7 @@ class AASVAE(ActiveAdversary, SVAE):
         classes: int = 10,
         alpha: float = 500.0,
         rho: float = 0.01,
-        weights: str = "each",
+        weights: str | float = "each",
     ):
         super().__init__(
             shape=shape,

@@ -19,9 +19,11 @@ adversary adds comes from a D that is not optimal.
 A Bernoulli decoder makes images of 0 and 1, so grey images are first *drawn* from their grey
 values, anew in every step; otherwise a single grey pixel would give the origin away.
 
-A control, weights="level", takes the judgement of single images away and leaves all else: every
+Two controls. weights="level" takes the judgement of single images away and leaves all else: every
 image of a pool gets the mean weight of its pool. What remains of a gain then is what samples among
-the data and a smaller step do, and not the adversary's choice among them.
+the data and a smaller step do, and not the adversary's choice among them. With a number, such as
+weights=0.1, nobody judges: data count whole and samples by this *dose*, from the first step to the
+last, and the discriminator learns for nothing. Dose 0 is half of the VAE's gradient.
 
 Paper: Hu et al. 2018. Left out: renormalising the weights of a batch, which would keep the step
 size from drifting with the mean of D.
@@ -46,6 +48,7 @@ from unigen_edu.declarations import (
     check_choice,
     expect,
 )
+from unigen_edu.errors import UnigenError
 from unigen_edu.models.vae import VAE
 from unigen_edu.networks import Discriminator
 
@@ -78,15 +81,23 @@ class ActiveAdversary(Model):
     """
 
     discriminator: nn.Module
-    weights: str = "each"
+    weights: str | float = "each"
 
-    def weigh_images(self, weights: str) -> None:
+    def weigh_images(self, weights: str | float) -> None:
         """Weigh each image by its own D(x) ("each"), or by the mean of its pool ("level").
 
+        A number from 0 to 1 is the weight of every sample; that of the data is 1 then.
+
         Raises:
-            UnigenError: it is neither.
+            UnigenError: it is none of these.
         """
-        check_choice("weights", weights, ("each", "level"))
+        if isinstance(weights, bool) or not isinstance(weights, int | float):
+            check_choice("weights", weights, ("each", "level"))
+        elif not 0.0 <= weights <= 1.0:
+            raise UnigenError(
+                f"weights is {weights!r}, but as a number it is the weight of a sample beside that "
+                "of an image of the data, which is 1: give one from 0 to 1, or 'each' or 'level'."
+            )
         self.weights = weights
         if weights != "each":
             self.config["weights"] = weights
@@ -152,6 +163,9 @@ class ActiveAdversary(Model):
                 of_data, of_g = q_r.split(sizes)
                 mean_data, mean_g = expect(of_data, data.weight), expect(of_g, generated.weight)
                 q_r = torch.cat([mean_data.expand_as(of_data), mean_g.expand_as(of_g)])
+            elif not isinstance(self.weights, str):
+                of_data, of_g = q_r.split(sizes)
+                q_r = torch.cat([torch.ones_like(of_data), torch.full_like(of_g, self.weights)])
         with noise.pools(2):
             on_data, on_g = (q_r * cost(pool)).split(sizes)
         weight_data, weight_g = q_r.split(sizes)
@@ -183,7 +197,8 @@ class AAVAE(ActiveAdversary, VAE):
 
     Args:
         shape, network, latent, likelihood: as for `VAE`.
-        weights: "each" weighs an image by D(x); "level", a control, by the mean of its pool.
+        weights: "each" weighs an image by D(x); "level", a control, by the mean of its pool; a
+            number from 0 to 1, another, weighs every sample by it and the data by 1.
     """
 
     name = "aavae"
@@ -219,7 +234,7 @@ class AAVAE(ActiveAdversary, VAE):
         network: str = "mlp",
         latent: int = 32,
         likelihood: str = "bernoulli",
-        weights: str = "each",
+        weights: str | float = "each",
     ):
         super().__init__(shape=shape, network=network, latent=latent, likelihood=likelihood)
         self.weigh_images(weights)
