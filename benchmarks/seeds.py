@@ -1,6 +1,6 @@
 """Time of `fit_seeds` beside the same runs one after another, and of the speed options of `fit`.
 
-    python benchmarks/seeds.py                                   # ten GANs on this machine's CPU
+    python benchmarks/seeds.py --data mnist-mini ring            # GANs and VAEs, on the CPU
     python benchmarks/seeds.py --device cuda --seeds 10 --steps 1000
     python benchmarks/seeds.py --options                         # --compile and --precision bf16
 
@@ -17,12 +17,14 @@ as the two threads of one core do.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,7 @@ def gain_of_a_second_process(rounds: int) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time of fit_seeds and of runs one after another.")
     parser.add_argument("--models", nargs="+", default=["gan", "vae"])
+    parser.add_argument("--data", nargs="+", default=["mnist-mini"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
@@ -96,24 +99,27 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON to write; default in results/")
     given = parser.parse_args()
     device = pick_device(given.device)
-    source = data.load("mnist-mini", "train", device=device)
     threads = torch.get_num_threads()
     settings: dict[str, Any] = {
         "steps": given.steps, "batch_size": given.batch_size, "device": device, "progress": False
     }  # fmt: skip
 
-    def in_turn(name: str, count: int, seeds: int, **more: Any) -> None:
+    def options_on(name: str, source: data.Dataset) -> dict[str, Any]:
+        if len(source.shape) == 3:
+            return {"network": given.network}
+        return {"likelihood": "gaussian"} if "likelihood" in models.options(name) else {}
+
+    def in_turn(name: str, source: data.Dataset, count: int, seeds: int, **more: Any) -> None:
         torch.set_num_threads(count)
         for seed in range(seeds):
-            model = models.create(name, seed=seed, network=given.network)
+            model = models.create(name, seed=seed, shape=source.shape, **options_on(name, source))
             fit(model, source, seed=seed, **settings, **more)
         synchronise(device)
         torch.set_num_threads(threads)
 
-    def at_once(name: str) -> None:
-        fit_seeds(
-            name, source, seeds=range(given.seeds), options={"network": given.network}, **settings
-        )
+    def at_once(name: str, source: data.Dataset) -> None:
+        options = options_on(name, source)
+        fit_seeds(name, source, seeds=range(given.seeds), options=options, **settings)
 
     found = {}
     machine = {}
@@ -121,27 +127,34 @@ def main() -> int:
         gain = gain_of_a_second_process(given.rounds)
         machine["matrix_products_of_two_processes_over_one"] = gain
         print(f"two processes do {gain:.2f} times the matrix products of one", flush=True)
-    for name in given.models:
+    for name, of in itertools.product(given.models, given.data):
+        source = data.load(of, "train", device=device)
+        one = partial(in_turn, name, source)
         if given.options:
             ways: dict[str, Callable[[], None]] = {
-                "plain": lambda name=name: in_turn(name, threads, 1),  # type: ignore[misc]
-                "compile": lambda name=name: in_turn(name, threads, 1, compile=True),  # type: ignore[misc]
-                "bf16": lambda name=name: in_turn(name, threads, 1, precision="bf16"),  # type: ignore[misc]
+                "plain": partial(one, threads, 1),
+                "compile": partial(one, threads, 1, compile=True),
+                "bf16": partial(one, threads, 1, precision="bf16"),
             }
             ways["compile"]()  # the compiler's own time is paid once, here
-            found[name] = compare(ways, given.rounds, "plain")
+            base = "plain"
         else:
             ways = {
-                "in turn": lambda name=name: in_turn(name, threads, given.seeds),  # type: ignore[misc]
-                "one thread": lambda name=name: in_turn(name, 1, given.seeds),  # type: ignore[misc]
-                "fit_seeds": lambda name=name: at_once(name),  # type: ignore[misc]
+                "in turn": partial(one, threads, given.seeds),
+                "one thread": partial(one, 1, given.seeds),
+                "fit_seeds": partial(at_once, name, source),
             }
-            found[name] = compare(ways, given.rounds, "in turn")
-        shown = {k: v for k, v in found[name].items() if k != "seconds"}
-        print(f"{name:<6} {shown}", flush=True)
+            base = "in turn"
+        found[f"{name}, {of}"] = compared = compare(ways, given.rounds, base)
+        shown = {k: v for k, v in compared.items() if k != "seconds"}
+        print(f"{name:<6} {of:<12} {shown}", flush=True)
     what = "options" if given.options else "seeds"
     out = given.out or ROOT / "results" / f"benchmark_{what}_{device.type}.json"
-    kept = {k: v for k, v in vars(given).items() if k not in ("out", "models", "device", "options")}
+    kept = {
+        k: v
+        for k, v in vars(given).items()
+        if k not in ("out", "models", "data", "device", "options")
+    }
     content = {**provenance(device), **machine, "settings": kept, "models": found}
     out.write_text(json.dumps(content, indent=2) + "\n")
     print(out)

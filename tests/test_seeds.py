@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from unigen_edu import checkpoints, data, models
+from unigen_edu import seeds as seeds_module
 from unigen_edu.checkpoints import parameter_checksum
 from unigen_edu.data import Dataset
 from unigen_edu.errors import UnigenError
@@ -22,6 +23,15 @@ from unigen_edu.training import Interrupted, fit
 SEEDS = (3, 8)
 SETTINGS = {"batch_size": 7, "log_every": 2, "progress": False, "device": "cpu"}
 SMALL = {"latent": 3}
+
+
+@pytest.fixture(params=["forked", "started"])
+def workers(request, monkeypatch):
+    """Processes that are copies of this one, or new ones."""
+    if request.param == "forked" and not seeds_module._may_fork():
+        pytest.skip("this machine takes no copies of processes")
+    monkeypatch.setattr(seeds_module, "_may_fork", lambda: request.param == "forked")
+    return request.param
 
 
 def alone(name, dataset, seed, dtype=torch.float64, steps=5, **settings):
@@ -55,15 +65,18 @@ def test_every_seed_of_a_stack_is_the_run_by_itself(name, lr, digits):
     assert largest_gap(runs[0].model, runs[1].model) > 1e-3
 
 
+@pytest.mark.usefixtures("workers")
 def test_runs_side_by_side_are_bit_identical_to_runs_by_themselves(digits):
     def watch(model, step):  # found in no module, as in a notebook
         return {"w": float(next(model.parameters()).sum()), "noise": float(torch.randn(()))}
 
     settings = {"watch": watch, "watch_every": 2}
+    before = torch.get_rng_state()
     runs = fit_seeds(
         "iwgan", digits, seeds=(4, 0, 1), steps=3, options=SMALL, processes=2, **settings,
         **SETTINGS,
     )  # fmt: skip
+    assert torch.equal(torch.get_rng_state(), before)
     assert [run.seed for run in runs] == [4, 0, 1]
     for run in runs:
         model, history = alone("iwgan", digits, run.seed, torch.float32, steps=3, **settings)
@@ -140,10 +153,13 @@ def test_a_stopped_stack_goes_on(digits, tmp_path):
 STOPPED = """
 import os, signal
 import torch
+from unigen_edu import seeds
 from unigen_edu.data import Dataset
-from unigen_edu.seeds import _not_taken, fit_seeds
 from unigen_edu.training import Interrupted
 import sys
+
+if sys.argv[2] == "started":
+    seeds._may_fork = lambda: False
 
 x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
 digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
@@ -154,21 +170,24 @@ def watch(model, step):
         os.kill(parent, signal.SIGINT)
 
 try:
-    fit_seeds("gan", digits, seeds=(0, 1), steps=2000, options={"latent": 3}, processes=2,
-              out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
-              watch_every=3)
+    seeds.fit_seeds("gan", digits, seeds=(0, 1), steps=2000, options={"latent": 3}, processes=2,
+                    out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
+                    watch_every=3)
 except Interrupted as stopped:
     print(f"stopped at {stopped.step}")
 """
 
 
-def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(tmp_path):
+def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(workers, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", STOPPED, str(tmp_path), workers],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert done.stdout == "stopped at 3\n"
     assert done.stderr == ""
-    assert checkpoints.step_of(tmp_path / "seed0" / checkpoints.FILE) == 3
+    kept = [checkpoints.step_of(path) for path in tmp_path.glob(f"seed*/{checkpoints.FILE}")]
+    assert 3 in kept  # of this process, whichever seed it took
+    assert all(step < 2000 for step in kept)
 
 
 def test_one_process_needs_nothing_that_can_be_sent_to_another(digits):
@@ -195,6 +214,7 @@ def test_each_seed_is_taken_by_one_process(tmp_path):
 
 
 def test_a_process_that_starts_late_leaves_its_seeds_to_the_others(digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(seeds_module, "_may_fork", lambda: False)
     late = tmp_path / "late"
     late.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
     late.chmod(0o700)
@@ -222,6 +242,7 @@ time.sleep(0 if own.name == "1" else 600)
 
 
 def test_a_failure_in_one_process_ends_the_others(digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(seeds_module, "_may_fork", lambda: False)
     worker = tmp_path / "worker"
     worker.write_text(f"#!{sys.executable}" + FAILS_OR_HANGS.format(noted=str(tmp_path)))
     worker.chmod(0o700)
@@ -238,6 +259,90 @@ def test_a_failure_in_one_process_ends_the_others(digits, monkeypatch, tmp_path)
                   watch=wait_for_the_others, watch_every=1, **SETTINGS)  # fmt: skip
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "2").read_text()), 0)
+
+
+@pytest.fixture
+def forking():
+    if not seeds_module._may_fork():
+        pytest.skip("this machine takes no copies of processes")
+
+
+def until(true, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("forking")
+def test_a_failure_in_a_copy_ends_the_others(digits, tmp_path):
+    original, lock = os.getpid(), threading.Lock()  # a lock cannot be sent to another process
+
+    def watch(model, step):
+        with lock:
+            if os.getpid() != original:
+                try:
+                    (tmp_path / "first").touch(exist_ok=False)
+                except FileExistsError:
+                    (tmp_path / "second").write_text(str(os.getpid()))
+                    time.sleep(600)
+                until((tmp_path / "second").exists)
+                raise UnigenError("The first copy fails.")
+        until((tmp_path / "second").exists)
+
+    with pytest.raises(UnigenError, match="The first copy fails"):
+        fit_seeds("gan", digits, seeds=(3, 8, 1), processes=3, steps=2, options=SMALL,
+                  watch=watch, watch_every=1, **SETTINGS)  # fmt: skip
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "second").read_text()), 0)
+
+
+@pytest.mark.usefixtures("forking")
+@pytest.mark.parametrize("how", ["killed", "fallen"])
+def test_a_copy_that_dies_is_one_sentence(how, digits, tmp_path, capfd):
+    original = os.getpid()
+
+    def watch(model, step):
+        if os.getpid() == original:
+            until((tmp_path / "taken").exists)
+            return
+        (tmp_path / "taken").touch()
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError("a mistake in the watch")
+
+    with pytest.raises(UnigenError, match=r"without a result \(status (-9|1)\)"):
+        fit_seeds("gan", digits, seeds=(3, 8), processes=2, steps=2, options=SMALL,
+                  watch=watch, watch_every=1, **SETTINGS)  # fmt: skip
+    assert ("a mistake in the watch" in capfd.readouterr().err) == (how == "fallen")
+
+
+@pytest.mark.usefixtures("forking")
+def test_a_copy_does_not_wait_for_what_threads_of_the_original_held(digits):
+    # tqdm takes its lock even for bars that are not shown; a thread may hold it when we fork.
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with seeds_module.tqdm.get_lock():
+            held.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    fork = seeds_module._fork
+
+    def fork_while_held(*given):
+        thread.start()
+        held.wait(60)
+        found = fork(*given)
+        leave.set()
+        thread.join()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeds_module, "_fork", fork_while_held)
+        found = fit_seeds("gan", digits, seeds=(3, 8), processes=2, steps=2, options=SMALL,
+                          **SETTINGS)  # fmt: skip
+    assert [run.seed for run in found] == [3, 8]
 
 
 @pytest.mark.parametrize(

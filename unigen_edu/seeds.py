@@ -2,7 +2,8 @@
 
 Every seed gets the parameters that a run of `fit` by itself would give it. Two ways lead there:
 
-* `processes`: runs side by side, one thread each. Best on a CPU.
+* `processes`: runs side by side, one thread each. Best on a CPU. On Linux the processes are copies
+  of this one, which need not import torch again.
 * `stack`: all seeds as one model whose parameters have one axis more (`torch.func`). A step of ten
   small networks costs a GPU little more than a step of one. Best on a GPU.
 """
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import cloudpickle
 import torch
@@ -195,11 +198,10 @@ def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> li
             (folder / "waiting").mkdir()
             for seed in seeds:
                 (folder / "waiting" / str(seed)).touch()
-            if count > 1:
-                # By value: a `watch` that was defined in a notebook is found in no module.
-                (folder / "job").write_bytes(cloudpickle.dumps((job, seeds)))
-            workers = [_Worker(folder / str(i), bar) for i in range(1, count)]
+            workers: list[_Worker] = []
             try:
+                for i in range(1, count):
+                    workers.append(_Worker(folder / str(i), job, seeds, bar))
                 for seed in _not_taken(seeds, folder / "0"):
                     found[seed] = job.run(seed)
                     bar.update()
@@ -225,30 +227,35 @@ def _not_taken(seeds: Sequence[int], own: Path) -> Iterator[int]:
         yield seed
 
 
-class _Worker:
-    """Another Python that trains some of the seeds; `own` holds which, and then their results."""
+class _Process(Protocol):
+    """What `_Worker` needs of another process; `subprocess.Popen` has it."""
 
-    def __init__(self, own: Path, bar: Any):
+    returncode: int | None
+
+    def terminate(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+class _Worker:
+    """Another process that trains some of the seeds; `own` holds which, and then their results."""
+
+    def __init__(self, own: Path, job: _Job, seeds: list[int], bar: Any):
         own.mkdir()
         self.own = own
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "unigen_edu.seeds", str(own)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        self.reader = threading.Thread(target=self._read, args=(bar,), daemon=True)
+        start = _fork if _may_fork() else _start
+        self.process, done = start(job, seeds, own)
+        self.reader = threading.Thread(target=self._read, args=(done, bar), daemon=True)
         self.reader.start()
 
-    def _read(self, bar: Any) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout:
-            for _ in self.process.stdout:  # one line for each seed that is done
+    def _read(self, done: IO[str], bar: Any) -> None:
+        with done:
+            for _ in done:  # one line for each seed that is done
                 bar.update()
 
     def stop(self) -> None:
         """Ask the worker to write its checkpoint and leave."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
         self.process.wait()
         self.reader.join()
 
@@ -257,13 +264,13 @@ class _Worker:
         if not any(self.own.iterdir()):  # the others were done before it had started
             self.stop()
             return {}
-        self.process.wait()
+        status = self.process.wait()
         self.reader.join()
         outcome = self.own / "outcome"
         if not outcome.exists():
             raise UnigenError(
-                f"A process of fit_seeds ended without a result (status {self.process.returncode}"
-                "): it may have been short of memory; try fewer processes."
+                f"A process of fit_seeds ended without a result (status {status}): it may have "
+                "been short of memory; try fewer processes."
             )
         content = cloudpickle.loads(outcome.read_bytes())
         if isinstance(content, BaseException):
@@ -271,18 +278,88 @@ class _Worker:
         return {run.seed: run for run in content}
 
 
-def _work(own: Path) -> None:
-    """The life of a worker."""
-    job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
+def _work(job: _Job, seeds: list[int], own: Path, say: Callable[[int], Any]) -> None:
+    """The life of a worker; `say` is called with each seed that is done."""
     torch.set_num_threads(1)
     outcome: Any = []
     try:
         for seed in _not_taken(seeds, own):
             outcome.append(job.run(seed))
-            print(seed, flush=True)
+            say(seed)
     except (UnigenError, KeyboardInterrupt) as error:
         outcome = error
     (own / "outcome").write_bytes(cloudpickle.dumps(outcome))
+
+
+def _may_fork() -> bool:
+    """Whether a copy of this process can train, which saves the seconds that a new one takes.
+
+    Not beside a GPU: autograd keeps threads for it, which a copy would lack. Not on macOS, whose
+    libraries forbid it.
+    """
+    return sys.platform == "linux" and not torch.accelerator.is_available()
+
+
+def _fork(job: _Job, seeds: list[int], own: Path) -> tuple[_Process, IO[str]]:
+    """A copy of this process as a worker, and the lines that it writes."""
+    reading, writing = os.pipe()
+
+    def live() -> None:
+        os.close(reading)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tqdm.set_lock(threading.RLock())  # a thread of the original may have held the old one
+        _work(job, seeds, own, lambda seed: os.write(writing, b"%d\n" % seed))
+
+    copied = _Copy(live)
+    os.close(writing)
+    return copied, os.fdopen(reading)
+
+
+class _Copy:
+    """A copy of this process that does one thing and ends, with nothing of the original's."""
+
+    def __init__(self, live: Callable[[], None]):
+        self.returncode: int | None = None
+        with warnings.catch_warnings():
+            # Of locks that other threads may hold. The copy computes with one thread of its own
+            # and prints nothing; torch's data loaders do the same.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                live()
+                status = 0
+            except BaseException:
+                os.write(2, traceback.format_exc().encode())
+            finally:
+                os._exit(status)
+
+    def terminate(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def _start(job: _Job, seeds: list[int], own: Path) -> tuple[_Process, IO[str]]:
+    """Another Python as a worker, and the lines that it prints."""
+    shared = own.parent / "job"
+    if not shared.exists():
+        # By value: a `watch` that was defined in a notebook is found in no module.
+        shared.write_bytes(cloudpickle.dumps((job, seeds)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unigen_edu.seeds", str(own)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    return process, process.stdout
 
 
 # ---- as one stack --------------------------------------------------------------------------------
@@ -714,5 +791,10 @@ def _resume(
     return at[0], found
 
 
+def _started(own: Path) -> None:
+    job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
+    _work(job, seeds, own, lambda seed: print(seed, flush=True))
+
+
 if __name__ == "__main__":
-    _work(Path(sys.argv[1]))
+    _started(Path(sys.argv[1]))
