@@ -340,7 +340,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         for found in _CVAE_BOUNDS[:2]
     ),
     _CVAE_LONGER,
-    _by_dose(_CVAE_LONGER, "aacvae", (0.02, 0.07, 0.2, 0.5)),
+    _by_dose(_CVAE_LONGER, "aacvae", (0.02, 0.07, 0.2)),
     *_semi_supervised(),
     _SAMPLES,
     replace(
