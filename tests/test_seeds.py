@@ -65,6 +65,19 @@ def test_every_seed_of_a_stack_is_the_run_by_itself(name, lr, digits):
     assert largest_gap(runs[0].model, runs[1].model) > 1e-3
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", ["gan", "vae", "iwgan"])
+def test_every_seed_of_a_stack_on_a_gpu_is_the_run_by_itself(name, digits):
+    on_gpu = {**SETTINGS, "device": "cuda"}
+    runs = fit_seeds(
+        name, digits, seeds=SEEDS, steps=5, options=SMALL, dtype=torch.float64, **on_gpu
+    )
+    for run in runs:
+        model = models.create(name, seed=run.seed, shape=digits.shape, **SMALL).double()
+        fit(model, digits, seed=run.seed, steps=5, **on_gpu)
+        assert largest_gap(run.model, model.cpu()) < 1e-9
+
+
 @pytest.mark.usefixtures("workers")
 def test_runs_side_by_side_are_bit_identical_to_runs_by_themselves(digits):
     def watch(model, step):  # found in no module, as in a notebook
