@@ -211,6 +211,11 @@ def test_a_folder_that_cannot_be_written_is_reported(colours):
         classifier_of("cifar10", say=lambda line: None)
 
 
+def test_the_data_page_says_how_large_the_classifier_of_colours_is():
+    parameters = sum(p.numel() for p in ColourClassifier().parameters())
+    assert f"{round(parameters / 1000)} thousand parameters" in (ROOT / "book/data.md").read_text()
+
+
 def test_every_set_of_images_has_a_classifier_of_its_shape():
     assert set(READ_AS) == set(SOURCES)
     for name, reads in READ_AS.items():

@@ -201,27 +201,12 @@ def classifier_of(
     if READ_AS[name] in ("digits", "clothes"):
         return load_classifier(device, READ_AS[name])
     train_set = data.load(name, "train", root=root, verify=verify)
-    folder = data.cache_folder() / "classifiers"
-    path = folder / f"{train_set.fingerprint.replace(':', '-')}.safetensors"
+    kept_as = f"{train_set.fingerprint.replace(':', '-')}.safetensors"
+    path = data.cache_folder() / "classifiers" / kept_as
     if not path.exists():
         say(f"Training the classifier of {name}, once: some minutes on a CPU.")
-        trained = train_classifier(
-            train_set.to(device), epochs=_COLOUR_EPOCHS, kind=ColourClassifier
-        )
         test_set = data.load(name, "test", root=root, verify=verify)
-        right = _share_right(trained, test_set.to(device))
-        about = {"data": train_set.fingerprint, "epochs": _COLOUR_EPOCHS, "test_accuracy": right}
-        weights = {key: value.cpu().contiguous() for key, value in trained.state_dict().items()}
-        draft = path.with_suffix(f".draft{os.getpid()}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(weights, draft, metadata={"about": json.dumps(about)})
-            draft.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise UnigenError(
-                f"The classifier cannot be kept in {folder} ({error}): make room there, or set "
-                "XDG_CACHE_HOME to another folder."
-            ) from None
+        right = _train_and_keep(train_set.to(device), test_set.to(device), path)
         say(f"It names the class of {100 * right:.1f} % of the test images; kept as {path}.")
     classifier = ColourClassifier()
     try:
@@ -229,13 +214,32 @@ def classifier_of(
         classifier.load_state_dict(load(content))
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError):
         raise UnigenError(
             f"{path} is no classifier that can be read: delete it, and it is trained again."
         ) from None
     checksum = hashlib.sha256(content).hexdigest()
     classifier.about = {"classifier": name, "weights_sha256": checksum, **about}
     return classifier.eval().requires_grad_(False).to(device)
+
+
+def _train_and_keep(train_set: Dataset, test_set: Dataset, path: Path) -> float:
+    """Train a classifier of colours, write it to `path`; returns its accuracy on the test set."""
+    classifier = train_classifier(train_set, epochs=_COLOUR_EPOCHS, kind=ColourClassifier)
+    right = _share_right(classifier, test_set)
+    about = {"data": train_set.fingerprint, "epochs": _COLOUR_EPOCHS, "test_accuracy": right}
+    weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
+    draft = path.with_suffix(f".draft{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, draft, metadata={"about": json.dumps(about)})
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UnigenError(
+            f"The classifier cannot be kept in {path.parent} ({error}): make room there, or set "
+            "XDG_CACHE_HOME to another folder."
+        ) from None
+    return right
 
 
 @torch.no_grad()
