@@ -205,8 +205,19 @@ def test_a_damaged_classifier_is_reported_and_not_used(colours):
     assert str(path) in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written_is_reported(colours):
+def test_the_folder_of_the_classifiers_can_be_chosen(colours, monkeypatch, capsys):
+    monkeypatch.setenv("UNIGEN_CLASSIFIERS", str(colours.parent / "elsewhere"))
+    classifier_of("cifar10")
+    assert len(list((colours.parent / "elsewhere").iterdir())) == 1
+    assert not colours.exists()
+    shown = capsys.readouterr()
+    assert shown.out == ""  # `unigen evaluate` prints JSON there
+    assert "once: some minutes" in shown.err
+
+
+def test_a_folder_that_cannot_be_written_is_reported_before_minutes_are_spent(colours, monkeypatch):
     colours.write_text("a file where the folder should be")
+    monkeypatch.setattr(module, "train_classifier", None)
     with pytest.raises(UnigenError, match=r"cannot be kept in .*: make room there"):
         classifier_of("cifar10", say=lambda line: None)
 
@@ -219,7 +230,8 @@ def test_the_data_page_says_how_large_the_classifier_of_colours_is():
 def test_every_set_of_images_has_a_classifier_of_its_shape():
     assert set(READ_AS) == set(SOURCES)
     for name, reads in READ_AS.items():
-        colours = SOURCES[name].shape[0]
-        assert colours == (1 if reads in ("digits", "clothes") else ColourClassifier.shape[0])
+        kind = DigitClassifier if reads in ("digits", "clothes") else ColourClassifier
+        side = 28 if name == "usps" else None  # whose images are enlarged
+        assert (SOURCES[name].shape[0], side or SOURCES[name].shape[1]) == kind.shape[:2]
     with pytest.raises(UnigenError, match="no data set of a classifier 'ring'"):
         classifier_of("ring")

@@ -694,3 +694,10 @@ def test_sequences_need_an_alphabet_that_holds_their_tokens():
         Dataset(tokens, alphabet=("a", "b"))
     with pytest.raises(UnigenError, match="has no text"):
         data.load("mnist-mini").text(tokens)
+
+
+@pytest.mark.parametrize("name", ["mnist-mini", "mnist-mini+100", "mnist-mini/slanted"])
+def test_data_that_nobody_checked_are_named_so(name):
+    assert data.load(name, "test", verify=False).name == f"{name}-unverified"
+    assert data.load(name, "test").name == name
+    assert data.load("ring+grid", "test", verify=False).name == "ring+grid"

@@ -111,12 +111,53 @@ def test_records_name_the_classifier_and_are_of_one_only(run, tmp_path, monkeypa
     with pytest.raises(UnigenError, match="scored by another classifier of mnist-mini"):
         run(seeds=(0, 1), comparison=digits)
     assert len(records(tmp_path)) == 2
-    # Records from before the classifier was named stand beside new ones.
-    for path in (tmp_path / "out").rglob("seed*.json"):
+    monkeypatch.undo()
+    # Records from before the classifier was named are of the one that was shipped then.
+    for path in (tmp_path / "out").rglob("seed0.json"):
         record = json.loads(path.read_text())
         del record["scored_by"]
         path.write_text(json.dumps(record))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     assert run(seeds=(0, 1), comparison=digits)[0] == []
+    assert len(records(tmp_path)) == 4
+    monkeypatch.setitem(experiments._UNNAMED, "digits", "0" * 64)
+    with pytest.raises(UnigenError, match="are of different classifiers, so they make no table"):
+        experiments.summarise(digits, TINY, tmp_path / "out")
+
+
+def test_records_of_different_data_make_no_table(run, tmp_path):
+    run(seeds=(0, 1))
+    path = next((tmp_path / "out").rglob("gan/seed1.json"))
+    record = json.loads(path.read_text())
+    record["data"] = record["data"].replace("ring", "ring-unverified")
+    path.write_text(json.dumps(record))
+    with pytest.raises(UnigenError, match="are of different data, so they make no table"):
+        experiments.summarise(PAIR, TINY, tmp_path / "out")
+
+
+def test_what_lacks_its_data_holds_nothing_up(tmp_path, monkeypatch, capsys):
+    load = data.load
+
+    def without_photographs(name, *given, **more):
+        if name == "cifar10":
+            raise UnigenError("'cifar10' is nowhere.")
+        return load(name, *given, **more)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(data, "load", without_photographs)
+    monkeypatch.setitem(experiments.SCALES, "laptop", TINY)
+    there = dataclasses.replace(PAIR, name="pair")
+    missing = dataclasses.replace(PAIR, name="photographs", data="cifar10")
+    monkeypatch.setattr(experiments, "COMPARISONS", (missing, there))
+    monkeypatch.setattr(experiments, "TABLES", {"A": (missing, there)})
+    monkeypatch.chdir(tmp_path)
+    arguments = ["reproduce", "A", "--seeds", "1", "--device", "cpu", "--quiet"]
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert "photographs: left out. 'cifar10' is nowhere." in shown.out
+    assert "iwgan, k = 2" in shown.out
+    assert "Left out: photographs. The first, because: 'cifar10' is nowhere." in shown.err
+    assert len(records(tmp_path / "results", "runs")) == 2
 
 
 def test_a_re_encoded_copy_of_the_data_is_taken_on_request_only(run, tmp_path, monkeypatch):

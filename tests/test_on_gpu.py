@@ -46,49 +46,82 @@ def quick(monkeypatch):
 
 
 def test_what_is_done_is_not_done_again(tmp_path, capfd):
+    # The second cannot be continued, so what is noted counts; the first finds out by itself.
     wanted = [Stage("a", says("first")), Stage("b", says("second"), minutes=5)]
     assert on_gpu.run(wanted, None, tmp_path) == 0
-    assert [line for line in capfd.readouterr().out.split("\n") if line in ("first", "second")] == [
-        "first", "second"
-    ]  # fmt: skip
+    assert said(capfd) == ["first", "second"]
     assert on_gpu.run(wanted, None, tmp_path) == 0
-    assert capfd.readouterr().out == ""
+    assert said(capfd) == ["first"]
 
 
 def test_a_failure_leaves_the_rest_to_be_done_and_is_tried_again(tmp_path, capfd):
-    wanted = [Stage("a", says("", status=2)), Stage("b", says("second"))]
+    wanted = [Stage("a", says("first", status=2), minutes=1), Stage("b", says("second"), minutes=1)]
     assert on_gpu.run(wanted, None, tmp_path) == 1
-    out = capfd.readouterr().out
-    assert "a: failed with status 2" in out
-    assert "second" in out
+    assert said(capfd) == ["first", "second"]
     assert on_gpu.run(wanted, None, tmp_path) == 1
-    out = capfd.readouterr().out
-    assert "a: failed" in out
-    assert "second" not in out
+    assert said(capfd) == ["first"]
+
+
+def said(capfd) -> list[str]:
+    return [line for line in capfd.readouterr().out.split("\n") if line in ("first", "second")]
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_slice_ends_in_time_and_the_next_one_goes_on(tmp_path, capfd):
-    root, kept = tmp_path / "root", tmp_path / "kept"
+def test_a_slice_ends_in_time_and_the_next_one_goes_on_elsewhere(tmp_path, capfd):
+    one, other, kept = (tmp_path / name for name in ("one", "other", "kept"))
+    (kept / "results").mkdir(parents=True)
+    (kept / "results" / "of-before").write_text("7")
+    for root in (one, other):
+        root.mkdir()
     wanted = [Stage("count", (sys.executable, "-c", COUNTS)), Stage("long", says("x"), minutes=8)]
-    assert on_gpu.run(wanted, 1.2 / 60, root, kept) == 3  # two counts and half a second of grace
+    assert on_gpu.run(wanted, 1.5 / 60, one, kept) == 3  # two counts and half a second of grace
     assert "goes on with: count, long." in capfd.readouterr().out
-    at = kept / "runs" / "reproduce" / "at"
-    assert at.read_text() == (root / "runs" / "reproduce" / "at").read_text()
-    assert at.read_text() in ("1", "2")
-    assert on_gpu.run(wanted, 0.5, root, kept) == 3  # minutes: enough for one and not the other
+    at = Path("runs/reproduce/at")
+    assert (kept / at).read_text() == (one / at).read_text()
+    assert (kept / at).read_text() in ("1", "2")
+    assert on_gpu.run(wanted, 0.5, other, kept) == 3  # enough for one and not for the other
     assert "goes on with: long." in capfd.readouterr().out
-    assert not at.exists()  # unfinished work that was finished
+    assert (other / "results" / "of-before").read_text() == "7"
+    assert not (kept / at).exists()  # unfinished work that was finished
     assert (kept / "results" / "counted").read_text() == "3"
-    assert (kept / "build" / "gpu" / "count.done").exists()
-    assert on_gpu.run(wanted, None, root, kept) == 0
+    assert (kept / "results" / "of-before").read_text() == "7"
+    assert on_gpu.run(wanted, None, other, kept) == 0
+    assert (kept / "build" / "gpu" / "long.done").exists()
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_command_that_does_not_stop_is_killed(tmp_path):
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+def test_a_command_that_does_not_stop_is_killed_with_all_that_it_started(tmp_path):
+    deaf = (
+        "import pathlib, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "pathlib.Path('child').write_text(str(child.pid))\n"
+        "time.sleep(600)"
+    )
     wanted = [Stage("deaf", (sys.executable, "-c", deaf))]
+    assert on_gpu.run(wanted, 2 / 60, tmp_path) == 3
+    child = int((tmp_path / "child").read_text())
+    state = Path(f"/proc/{child}/stat")  # it may stay as a zombie until somebody asks for it
+    assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_cut_off_waits_for_a_longer_slice_and_holds_nothing_up(tmp_path, capfd):
+    slow = (sys.executable, "-c", "import time; time.sleep(600)")
+    wanted = [Stage("slow", slow, minutes=0.5 / 60), Stage("b", says("second"), minutes=0.1 / 60)]
     assert on_gpu.run(wanted, 1.5 / 60, tmp_path) == 3
+    assert said(capfd) == []
+    assert on_gpu.run(wanted, 1.5 / 60, tmp_path) == 3
+    assert said(capfd) == ["second"]
+
+
+def test_without_a_gpu_nothing_is_run(monkeypatch, capsys):
+    for device in ("cpu", "cuda:99"):
+        monkeypatch.setattr(sys, "argv", ["on_gpu.py", "--device", device])
+        with pytest.raises(SystemExit) as refused:
+            on_gpu.main()
+        assert refused.value.code == 2
+    assert "this is for a GPU" in capsys.readouterr().err
 
 
 def test_the_commands_are_ones_that_exist():

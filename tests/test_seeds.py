@@ -25,12 +25,12 @@ SETTINGS = {"batch_size": 7, "log_every": 2, "progress": False, "device": "cpu"}
 SMALL = {"latent": 3}
 
 
-@pytest.fixture(params=["forked", "started"])
+@pytest.fixture(params=["copied", "started"])
 def workers(request, monkeypatch):
     """Processes that are copies of this one, or new ones."""
-    if request.param == "forked" and not seeds_module._may_fork():
+    if request.param == "copied" and not seeds_module._may_copy():
         pytest.skip("this machine takes no copies of processes")
-    monkeypatch.setattr(seeds_module, "_may_fork", lambda: request.param == "forked")
+    monkeypatch.setattr(seeds_module, "_may_copy", lambda: request.param == "copied")
     return request.param
 
 
@@ -164,7 +164,7 @@ def test_a_stopped_stack_goes_on(digits, tmp_path):
 
 
 STOPPED = """
-import os, signal
+import os, pathlib, signal, time
 import torch
 from unigen_edu import seeds
 from unigen_edu.data import Dataset
@@ -172,14 +172,19 @@ from unigen_edu.training import Interrupted
 import sys
 
 if sys.argv[2] == "started":
-    seeds._may_fork = lambda: False
+    seeds._may_copy = lambda: False
 
 x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
 digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
 parent = os.getpid()
+folder = pathlib.Path(sys.argv[1])
 
 def watch(model, step):
-    if step == 3 and os.getpid() == parent:
+    if os.getpid() != parent:
+        (folder / "other").touch()  # so far it has come: what stops it now is met by a checkpoint
+    elif step == 3:
+        while not (folder / "other").exists():
+            time.sleep(0.02)
         os.kill(parent, signal.SIGINT)
 
 try:
@@ -199,8 +204,59 @@ def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(worke
     assert done.stdout == "stopped at 3\n"
     assert done.stderr == ""
     kept = [checkpoints.step_of(path) for path in tmp_path.glob(f"seed*/{checkpoints.FILE}")]
+    assert len(kept) == 2
     assert 3 in kept  # of this process, whichever seed it took
-    assert all(step < 2000 for step in kept)
+    assert max(kept) < 2000
+
+
+STOPPED_WHILE_WAITING = """
+import os, pathlib, signal, sys, time
+import torch
+from unigen_edu import seeds
+from unigen_edu.data import Dataset
+from unigen_edu.training import Interrupted
+
+if sys.argv[2] == "started":
+    seeds._may_copy = lambda: False
+x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
+parent = os.getpid()
+folder = pathlib.Path(sys.argv[1])
+
+def watch(model, step):
+    if os.getpid() == parent:
+        while not (folder / "other").exists():
+            time.sleep(0.02)
+        if step == 300:
+            (folder / "done").touch()
+        return
+    (folder / "other").touch()
+    if step == 3:
+        while not (folder / "done").exists():
+            time.sleep(0.02)
+        time.sleep(0.5)  # now the first process only waits for this one
+        os.kill(parent, signal.SIGTERM)
+    time.sleep(0.02)
+
+try:
+    seeds.fit_seeds("gan", digits, seeds=(0, 1), steps=300, options={"latent": 3}, processes=2,
+                    out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
+                    watch_every=3)
+except Interrupted as stopped:
+    print("stopped", stopped.step < 300, stopped.checkpoint)
+"""
+
+
+def test_a_request_to_stop_reaches_those_that_are_waited_for(workers, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WAITING, str(tmp_path), workers],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert done.stdout.startswith("stopped True")
+    kept = sorted(checkpoints.step_of(path) for path in tmp_path.glob(f"seed*/{checkpoints.FILE}"))
+    assert kept[0] < 300 == kept[1]
 
 
 def test_one_process_needs_nothing_that_can_be_sent_to_another(digits):
@@ -227,7 +283,7 @@ def test_each_seed_is_taken_by_one_process(tmp_path):
 
 
 def test_a_process_that_starts_late_leaves_its_seeds_to_the_others(digits, monkeypatch, tmp_path):
-    monkeypatch.setattr(seeds_module, "_may_fork", lambda: False)
+    monkeypatch.setattr(seeds_module, "_may_copy", lambda: False)
     late = tmp_path / "late"
     late.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
     late.chmod(0o700)
@@ -255,7 +311,7 @@ time.sleep(0 if own.name == "1" else 600)
 
 
 def test_a_failure_in_one_process_ends_the_others(digits, monkeypatch, tmp_path):
-    monkeypatch.setattr(seeds_module, "_may_fork", lambda: False)
+    monkeypatch.setattr(seeds_module, "_may_copy", lambda: False)
     worker = tmp_path / "worker"
     worker.write_text(f"#!{sys.executable}" + FAILS_OR_HANGS.format(noted=str(tmp_path)))
     worker.chmod(0o700)
@@ -276,7 +332,7 @@ def test_a_failure_in_one_process_ends_the_others(digits, monkeypatch, tmp_path)
 
 @pytest.fixture
 def forking():
-    if not seeds_module._may_fork():
+    if not seeds_module._may_copy():
         pytest.skip("this machine takes no copies of processes")
 
 
@@ -311,8 +367,11 @@ def test_a_failure_in_a_copy_ends_the_others(digits, tmp_path):
 
 
 @pytest.mark.usefixtures("forking")
-@pytest.mark.parametrize("how", ["killed", "fallen"])
-def test_a_copy_that_dies_is_one_sentence(how, digits, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("killed", r"\(status -9\): it was killed"), ("fallen", r"\(status 1\): what it wrote above")],
+)
+def test_a_copy_that_dies_is_one_sentence(how, words, digits, tmp_path, capfd):
     original = os.getpid()
 
     def watch(model, step):
@@ -324,38 +383,53 @@ def test_a_copy_that_dies_is_one_sentence(how, digits, tmp_path, capfd):
             os.kill(os.getpid(), signal.SIGKILL)
         raise RuntimeError("a mistake in the watch")
 
-    with pytest.raises(UnigenError, match=r"without a result \(status (-9|1)\)"):
+    with pytest.raises(UnigenError, match=words):
         fit_seeds("gan", digits, seeds=(3, 8), processes=2, steps=2, options=SMALL,
                   watch=watch, watch_every=1, **SETTINGS)  # fmt: skip
     assert ("a mistake in the watch" in capfd.readouterr().err) == (how == "fallen")
 
 
 @pytest.mark.usefixtures("forking")
-def test_a_copy_does_not_wait_for_what_threads_of_the_original_held(digits):
-    # tqdm takes its lock even for bars that are not shown; a thread may hold it when we fork.
+def test_a_copy_does_not_wait_for_what_threads_of_the_original_held(digits, monkeypatch):
+    # tqdm takes its lock even for bars that are not shown; a thread may hold it while we fork.
+    original = os.getpid()
     held, leave = threading.Event(), threading.Event()
+    start = seeds_module._Copied.start
 
     def hold():
         with seeds_module.tqdm.get_lock():
             held.set()
             leave.wait(60)
 
-    thread = threading.Thread(target=hold)
-    fork = seeds_module._fork
-
-    def fork_while_held(*given):
+    def start_while_held(worker, *given):
+        thread = threading.Thread(target=hold)
         thread.start()
         held.wait(60)
-        found = fork(*given)
+        start(worker, *given)
         leave.set()
         thread.join()
-        return found
+        copies.append(worker)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seeds_module, "_fork", fork_while_held)
-        found = fit_seeds("gan", digits, seeds=(3, 8), processes=2, steps=2, options=SMALL,
-                          **SETTINGS)  # fmt: skip
+    def watch(model, step):  # leaves one seed to the copy, and does not wait for ever
+        if os.getpid() == original and step == 0:
+            try:
+                until(lambda: any(copies[0].own.iterdir()), 20)
+                until(lambda: copies[0].status(0.05) is not None, 20)
+            except AssertionError:
+                copies[0].process.kill()
+
+    copies: list = []
+    monkeypatch.setattr(seeds_module._Copied, "start", start_while_held)
+    found = fit_seeds("gan", digits, seeds=(3, 8), processes=2, steps=2, options=SMALL,
+                      watch=watch, watch_every=2, **SETTINGS)  # fmt: skip
     assert [run.seed for run in found] == [3, 8]
+
+
+@pytest.mark.usefixtures("forking")
+def test_in_a_daemon_new_processes_are_started(monkeypatch):
+    current = type("Daemon", (), {"daemon": True})
+    monkeypatch.setattr(seeds_module.multiprocessing, "current_process", lambda: current)
+    assert not seeds_module._may_copy()
 
 
 @pytest.mark.parametrize(

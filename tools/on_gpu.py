@@ -2,31 +2,34 @@
 
     python tools/on_gpu.py                              # all of it, however long it takes
     python tools/on_gpu.py --minutes 9                  # what fits into nine minutes
-    python tools/on_gpu.py --minutes 9 --copy-to KEPT   # ... and copies what it wrote to KEPT
+    python tools/on_gpu.py --minutes 9 --keep KEPT      # ... and keeps a copy of it in KEPT
 
 A GPU is often lent for minutes. When the time is over, what runs is asked to stop (SIGTERM) and
-leaves its checkpoints; the same call goes on from there. If the next slice runs on a fresh machine,
-put the content of KEPT back into the checkout first. Every command can be given by hand as well;
-they are printed. MNIST and the other data come from UNIGEN_DATA, or are downloaded.
+leaves its checkpoints; the same call goes on from there, on a fresh machine too if it is given the
+same KEPT. Every command can be given by hand as well; they are printed. MNIST and the other data
+come from UNIGEN_DATA, or are downloaded.
 
 Exit status: 0 everything is done; 3 the time is over; 1 a command failed, which the next call tries
-again.
+again. (A table with a seed that diverged counts as failed, for good: its record says why.)
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ("results", "runs/reproduce", "build/gpu")  # what commands write, in the checkout
-GRACE = 60.0  # seconds for a command to write its checkpoints
+GRACE = 60.0  # seconds for a command to write its checkpoints, and for copying
 DONE, FAILED, TIME_OVER = 0, 1, 3
 
 
@@ -37,8 +40,8 @@ class Stage:
     Attributes:
         name: of the file that says it is done.
         command: arguments, the program first.
-        minutes: how long it takes at most, if it cannot be continued: it is not begun with less
-            time left. None: it continues where it was stopped.
+        minutes: how long it should take, if it cannot be continued: it is not begun with less time
+            left. None: it continues where it was stopped, and finds out itself what is done.
     """
 
     name: str
@@ -57,17 +60,17 @@ def stages(device: str = "cuda") -> list[Stage]:
             "checks",
             (python, "-m", "pytest", "-q", "tests/test_training.py", "tests/test_seeds.py",
              "tests/test_precision_and_compile.py"),
-            minutes=8,
+            minutes=7,
         ),
-        Stage("speed-mlp", (python, "benchmarks/throughput.py", *on), minutes=8),
+        Stage("speed-mlp", (python, "benchmarks/throughput.py", *on), minutes=7),
         Stage(
             "speed-conv",
             (python, "benchmarks/throughput.py", *on, "--network", "conv", "--models", "gan",
              "--out", f"results/benchmark_{device}_conv.json"),
-            minutes=8,
+            minutes=7,
         ),
-        Stage("speed-seeds", (python, "benchmarks/seeds.py", *on), minutes=8),
-        Stage("speed-options", (python, "benchmarks/seeds.py", *on, "--options"), minutes=8),
+        Stage("speed-seeds", (python, "benchmarks/seeds.py", *on), minutes=7),
+        Stage("speed-options", (python, "benchmarks/seeds.py", *on, "--options"), minutes=7),
     ]  # fmt: skip
     for comparison in COMPARISONS:
         found.append(
@@ -79,12 +82,12 @@ def stages(device: str = "cuda") -> list[Stage]:
         )  # fmt: skip
     for notebook in sorted((ROOT / "book").glob("[0-9][0-9]_*.ipynb")):
         longer = (python, "tools/longer_runs.py", "--scale", "full", notebook.stem)
-        found.append(Stage(f"chapter-{notebook.stem}", longer, minutes=8))
+        found.append(Stage(f"chapter-{notebook.stem}", longer, minutes=7))
     return found
 
 
 def run(
-    wanted: Sequence[Stage], minutes: float | None, root: Path = ROOT, copy_to: Path | None = None
+    wanted: Sequence[Stage], minutes: float | None, root: Path = ROOT, keep: Path | None = None
 ) -> int:
     """Run what is not done yet; returns the exit status.
 
@@ -92,37 +95,41 @@ def run(
         wanted: in order.
         minutes: of this call; None takes what it needs.
         root: of the checkout. The stages that are done are noted in its `build/gpu`.
-        copy_to: folder that gets a copy of every file which was written below `KEPT`.
+        keep: folder with a copy of what is below `KEPT`: put into the checkout first, and brought
+            up to date after each stage.
     """
+    copy = None if keep is None else _Copy(root, keep)
     noted = root / "build" / "gpu"
     noted.mkdir(parents=True, exist_ok=True)
-    began = time.time()
     end = None if minutes is None else time.monotonic() + 60 * minutes
     failed: list[str] = []
     waiting: list[str] = []
     for stage in wanted:
         if (noted / f"{stage.name}.done").exists():
             continue
-        left = None if end is None else end - time.monotonic()
-        needed = GRACE if stage.minutes is None else 60 * stage.minutes
-        if left is not None and left < needed:
+        left = None if end is None else end - time.monotonic() - GRACE
+        if left is not None and left <= _seconds_needed(stage, noted):
             waiting.append(stage.name)
             continue
         print(f"{stage.name}: {' '.join(stage.command)}", flush=True)
         started = time.monotonic()
-        status = _run(stage.command, root, None if left is None else left - GRACE)
-        took = f"{(time.monotonic() - started) / 60:.1f} min"
+        status = _run(stage.command, root, left)
+        spent = time.monotonic() - started
+        took = f"{spent / 60:.1f} min"
         if status is None:
+            if stage.minutes is not None:  # it will not be begun with as little time again
+                (noted / f"{stage.name}.longer").write_text(f"{spent:.0f}\n")
             print(f"{stage.name}: stopped after {took}", flush=True)
             waiting.append(stage.name)
         elif status == 0:
-            (noted / f"{stage.name}.done").write_text(f"{took}\n")
+            if stage.minutes is not None:
+                (noted / f"{stage.name}.done").write_text(f"{took}\n")
             print(f"{stage.name}: done in {took}", flush=True)
         else:
             failed.append(stage.name)
             print(f"{stage.name}: failed with status {status} after {took}", flush=True)
-        if copy_to is not None:
-            _copy_written(root, copy_to, began)
+        if copy is not None:
+            copy.update()
     if waiting:
         print(f"The time is over; the same call goes on with: {', '.join(waiting)}.")
     if failed:
@@ -130,43 +137,76 @@ def run(
     return FAILED if failed else TIME_OVER if waiting else DONE
 
 
+def _seconds_needed(stage: Stage, noted: Path) -> float:
+    """What must be left for it to begin; more than it had when it was stopped."""
+    if stage.minutes is None:
+        return 0.0
+    longer = noted / f"{stage.name}.longer"
+    had = float(longer.read_text()) if longer.exists() else 0.0
+    return max(60 * stage.minutes, 1.2 * had)
+
+
 def _run(command: Sequence[str], root: Path, seconds: float | None) -> int | None:
     """Exit status of a command; None if it was stopped because the time was over."""
-    process = subprocess.Popen(command, cwd=root)
+    process = subprocess.Popen(command, cwd=root, start_new_session=True)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _stop(process)
         return None
-    except BaseException:  # Ctrl-C reaches the command too, which then writes its checkpoints
-        process.wait()
+    except BaseException:
+        _stop(process)
         raise
 
 
-def _copy_written(root: Path, copy_to: Path, since: float) -> None:
-    """Copy what was written after `since`; what a command has deleted is deleted there as well."""
-    for part in KEPT:
-        for copied in sorted((copy_to / part).rglob("*"), reverse=True):
-            if copied.is_file() and not (root / copied.relative_to(copy_to)).exists():
-                copied.unlink()
-        for path in (root / part).rglob("*"):
-            if path.is_file() and path.stat().st_mtime >= since - 1:
-                target = copy_to / path.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, target)
+def _stop(process: subprocess.Popen[Any]) -> None:
+    """Ask it to write its checkpoints and leave; then end it with all that it has started."""
+    process.terminate()
+    try:
+        process.wait(GRACE / 2)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+class _Copy:
+    """A copy of what commands write, in a folder that outlives the machine."""
+
+    def __init__(self, root: Path, keep: Path):
+        self.root, self.keep = root, keep
+        for path in self._files(keep):
+            target = root / path
+            if not target.exists():
+                self._copy(keep / path, target)
+        self.seen = {path: (root / path).stat().st_mtime for path in self._files(root)}
+
+    def update(self) -> None:
+        """Copy what was written since the last time; forget what a command has deleted since."""
+        now = {path: (self.root / path).stat().st_mtime for path in self._files(self.root)}
+        for path in self.seen.keys() - now.keys():
+            (self.keep / path).unlink(missing_ok=True)
+        for path, written in now.items():
+            if self.seen.get(path) != written or not (self.keep / path).exists():
+                self._copy(self.root / path, self.keep / path)
+        self.seen = now
+
+    @staticmethod
+    def _files(folder: Path) -> list[Path]:
+        found = [path for part in KEPT for path in (folder / part).rglob("*") if path.is_file()]
+        return [path.relative_to(folder) for path in found]
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, help="length of this slice; default all it takes")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="default: %(default)s")
     parser.add_argument("--only", default="", help="stages whose names begin so, as in 'table-A'")
-    parser.add_argument("--copy-to", type=Path, help="folder that gets a copy of what was written")
+    parser.add_argument("--keep", type=Path, help="folder for a copy of what is written")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     given = parser.parse_args()
     wanted = [stage for stage in stages(given.device) if stage.name.startswith(given.only)]
@@ -176,9 +216,20 @@ def main() -> int:
         for stage in wanted:
             print(f"{stage.name:<32} {' '.join(stage.command)}")
         return DONE
-    if given.minutes is not None and given.minutes <= GRACE / 60:
+    if given.minutes is not None and 60 * given.minutes <= GRACE:
         parser.error(f"--minutes is {given.minutes:g}, but a slice needs more than {GRACE / 60:g}")
-    return run(wanted, given.minutes, copy_to=given.copy_to)
+    from unigen_edu.errors import UnigenError
+    from unigen_edu.training import pick_device
+
+    try:
+        if pick_device(given.device).type == "cpu":
+            parser.error("this is for a GPU; the commands of --list run on a CPU as well, by hand")
+    except UnigenError as error:
+        parser.error(str(error))
+    # A classifier that is trained at its first use belongs to the records that it scores.
+    os.environ.setdefault("UNIGEN_CLASSIFIERS", str(ROOT / "build" / "gpu" / "classifiers"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is to be stopped then
+    return run(wanted, given.minutes, keep=given.keep)
 
 
 if __name__ == "__main__":

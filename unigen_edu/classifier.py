@@ -10,9 +10,11 @@ The scores of one classifier are comparable among themselves, and with no score 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -28,6 +30,7 @@ from unigen_edu import data
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import check_choice
 from unigen_edu.errors import UnigenError
+from unigen_edu.training import repeatable_convolutions
 
 __all__ = [
     "FASHION_SHA256",
@@ -71,7 +74,8 @@ class ImageClassifier(nn.Module):
         num_features: width of the last hidden layer. torchmetrics asks for this name.
         num_classes: 10.
         pixel_mean, pixel_sd: of the training images; the input is standardised by them.
-        about: on which images it was trained, and with what result; empty if it was not loaded.
+        about: which one it is, by the checksum of its weights, and of one that is not shipped the
+            images that it was trained on and its accuracy; empty if it was not loaded.
     """
 
     shape: ClassVar[tuple[int, int, int]]
@@ -173,25 +177,30 @@ def load_classifier(device: str | torch.device = "cpu", reads: str = "digits") -
     return classifier.eval().requires_grad_(False).to(device)
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def classifier_of(
     name: str,
     device: str | torch.device = "cpu",
     *,
     root: str | Path | None = None,
     verify: bool = True,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _say,
 ) -> ImageClassifier:
     """The classifier of a data set's classes, on `device`, in evaluation mode without gradients.
 
     Of digits and clothes it is the one that is shipped. Of SVHN and CIFAR-10 it is trained from a
-    fixed seed at the first use and kept in `cache_folder()/classifiers`, one for each set of
-    training images. Rounding makes it a slightly other one on another machine: what is to be
-    compared must be scored by one of them, which `about["weights_sha256"]` names.
+    fixed seed at the first use, which takes minutes on a CPU, and kept in the folder that the
+    environment variable UNIGEN_CLASSIFIERS names, by default `cache_folder()/classifiers`: one for
+    each set of training images. Rounding makes it a slightly other one on another machine: what is
+    to be compared must be scored by one of them, which `about["weights_sha256"]` names.
 
     Args:
         name: a key of `READ_AS`.
         root, verify: as for `data.load`.
-        say: called with a line before training and one after.
+        say: called with a line before training and one after; default prints to stderr.
 
     Raises:
         UnigenError: no classifier knows these classes; the data are not to be had; the file that
@@ -202,7 +211,8 @@ def classifier_of(
         return load_classifier(device, READ_AS[name])
     train_set = data.load(name, "train", root=root, verify=verify)
     kept_as = f"{train_set.fingerprint.replace(':', '-')}.safetensors"
-    path = data.cache_folder() / "classifiers" / kept_as
+    folder = os.environ.get("UNIGEN_CLASSIFIERS") or data.cache_folder() / "classifiers"
+    path = Path(folder).expanduser() / kept_as
     if not path.exists():
         say(f"Training the classifier of {name}, once: some minutes on a CPU.")
         test_set = data.load(name, "test", root=root, verify=verify)
@@ -225,20 +235,25 @@ def classifier_of(
 
 def _train_and_keep(train_set: Dataset, test_set: Dataset, path: Path) -> float:
     """Train a classifier of colours, write it to `path`; returns its accuracy on the test set."""
-    classifier = train_classifier(train_set, epochs=_COLOUR_EPOCHS, kind=ColourClassifier)
-    right = _share_right(classifier, test_set)
-    about = {"data": train_set.fingerprint, "epochs": _COLOUR_EPOCHS, "test_accuracy": right}
-    weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
     draft = path.with_suffix(f".draft{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()  # before minutes are spent
+        with repeatable_convolutions(train_set.device):
+            classifier = train_classifier(train_set, epochs=_COLOUR_EPOCHS, kind=ColourClassifier)
+        right = _share_right(classifier, test_set)
+        about = {"data": train_set.fingerprint, "epochs": _COLOUR_EPOCHS, "test_accuracy": right}
+        weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
         save_file(weights, draft, metadata={"about": json.dumps(about)})
         draft.replace(path)
     except (OSError, SafetensorError) as error:
         raise UnigenError(
             f"The classifier cannot be kept in {path.parent} ({error}): make room there, or set "
-            "XDG_CACHE_HOME to another folder."
+            "UNIGEN_CLASSIFIERS to another folder."
         ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
     return right
 
 

@@ -411,10 +411,11 @@ def load(
     how: dict[str, Any] = {
         "root": root, "size": size, "n": n, "seed": seed, "download": download, "verify": verify
     }  # fmt: skip
-    if "+" in name:
-        return _load_two(name, split, how).to(target)
-    if "/" in name:
-        return _load_transformed(name, split, how).to(target)
+    if "+" in name or "/" in name:
+        composed = (_load_two if "+" in name else _load_transformed)(name, split, how)
+        if not verify and composed.x.dtype == torch.uint8:  # images, which come from files
+            composed.name += "-unverified"
+        return composed.to(target)
     if name in SEQUENCES:
         from unigen_edu import corpora
 

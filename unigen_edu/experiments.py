@@ -45,6 +45,7 @@ __all__ = [
     "Arm",
     "Comparison",
     "Difference",
+    "LeftOut",
     "Row",
     "Scale",
     "as_markdown",
@@ -544,19 +545,29 @@ def measure(
     device: torch.device,
     root: str | Path | None = None,
     verify: bool = True,
+    classifier: ImageClassifier | None = None,
 ) -> dict[str, Any]:
-    """Every metric that applies to a trained model, that of the comparison among them."""
+    """Every metric that applies to a trained model, that of the comparison among them.
+
+    Args:
+        root, verify: as for `data.load`.
+        classifier: that scores samples of images; default that of the data.
+    """
     name = comparison.data.format(digits=scale.digits)
     model, seed = run.model.to(device), run.seed
     how: dict[str, Any] = {"root": root, "verify": verify}
-    found = metrics.evaluate(model, name, samples=scale.samples, seed=seed, **how)
+    if classifier is None and name in READ_AS:
+        classifier = classifier_of(name, device, **how)
+    found = metrics.evaluate(
+        model, name, samples=scale.samples, seed=seed, classifier=classifier, **how
+    )
     if comparison.metric == "elbo":
         for key in ("elbo", "elbo_standard_error", "iwae", "iwae_standard_error"):
             if key in found:
                 found[f"{key}_at_the_end"] = found.pop(key)
         found |= at_the_best_look(run.history)
     if comparison.metric == "class_accuracy":
-        classifier = classifier_of(name, device, **how)
+        assert classifier is not None
         found["class_accuracy"] = class_accuracy(model, classifier, scale.samples, seed)
     of_modes = name in data.toy_names() and data.toy(name).centres is not None
     if of_modes and hasattr(model, "missed"):
@@ -674,7 +685,8 @@ def reproduce(
         say: called with a line for each arm.
 
     Raises:
-        UnigenError: data that are missing, a folder that cannot be written, records of other
+        LeftOut: the data of a comparison are missing; the others were run.
+        UnigenError: a folder that cannot be written, records of other
             settings, seeds that a repetition was meant to be the first to use, a device that was
             lost.
         Interrupted: on Ctrl-C or SIGTERM, after checkpoints were written.
@@ -702,22 +714,31 @@ def reproduce(
             ]
         )
     ]
-    how = {"root": root, "verify": verify}
-    scored_by: dict[str, dict[str, Any]] = {}
+    how: dict[str, Any] = {"root": root, "verify": verify}
+    classifiers: dict[str, ImageClassifier | None] = {}
+    left_out: dict[str, UnigenError] = {}
     waiting = sum(len(missing) * comparison.effort for comparison, _, missing in plan)
     spent = done = 0.0
     failed = []
     for comparison, arm, missing in plan:
         left = f", about {_duration(spent / done * (waiting - done))} left" if done else ""
-        if comparison.name not in scored_by:  # not before: the data of a later one may be missing
-            about = _classifier_behind(comparison, scale, target, how, Path(out), say)
-            scored_by[comparison.name] = about
+        if comparison.name in left_out:
+            continue
+        if comparison.name not in classifiers:
+            try:
+                training_set(comparison, scale, **how)
+                found = _classifier_behind(comparison, scale, target, how, Path(out), say)
+            except UnigenError as error:
+                say(f"{comparison.name}: left out. {error}")
+                left_out[comparison.name] = error
+                continue
+            classifiers[comparison.name] = found
         say(f"{comparison.name}: {arm.name}, seeds {', '.join(map(str, missing))}{left}")
         started = time.perf_counter()
         try:
             failed += _run_arm(
                 comparison, arm, scale, missing, target, Path(out), Path(work), how,
-                scored_by[comparison.name], progress, commit,
+                classifiers[comparison.name], progress, commit,
             )  # fmt: skip
         except torch.OutOfMemoryError:
             raise UnigenError(
@@ -731,7 +752,15 @@ def reproduce(
             ) from error
         spent += time.perf_counter() - started
         done += len(missing) * comparison.effort
+    if left_out:
+        raise LeftOut(
+            f"Left out: {', '.join(left_out)}. The first, because: {next(iter(left_out.values()))}"
+        )
     return failed
+
+
+class LeftOut(UnigenError):
+    """Everything was run that could be; of some comparisons the data are missing."""
 
 
 def _classifier_behind(
@@ -741,27 +770,26 @@ def _classifier_behind(
     how: Mapping[str, Any],
     out: Path,
     say: Callable[[str], None],
-) -> dict[str, Any]:
-    """What is known of the classifier that scores a comparison's samples; {} if none does.
+) -> ImageClassifier | None:
+    """The classifier that scores a comparison's samples; None if none does.
 
     Raises:
         UnigenError: runs of the comparison were scored by another one.
     """
     name = comparison.data.format(digits=scale.digits)
     if name not in READ_AS:
-        return {}
-    about = classifier_of(name, device, **how, say=say).about
+        return None
+    classifier = classifier_of(name, device, **how, say=say)
     for arm in comparison.arms:
         for record in read_records(comparison, scale, arm, out):
-            # Records from before the classifier was named are of the shipped one of digits.
-            other = record.get("scored_by", about)["weights_sha256"]
-            if other != about["weights_sha256"]:
+            if scored_by(record) not in (None, classifier.about["weights_sha256"]):
                 raise UnigenError(
                     f"Runs of {comparison.name} in {out} were scored by another classifier of "
                     f"{name} than the one that is here, so theirs and new ones cannot be compared: "
-                    "choose another folder with --out."
+                    "put theirs where UNIGEN_CLASSIFIERS points to, or choose another folder with "
+                    "--out."
                 )
-    return about
+    return classifier
 
 
 def _duration(seconds: float) -> str:
@@ -790,7 +818,7 @@ def _run_arm(
     out: Path,
     work: Path,
     how: Mapping[str, Any],
-    scored_by: Mapping[str, Any],
+    classifier: ImageClassifier | None,
     progress: bool,
     commit: str | None,
 ) -> list[Path]:
@@ -798,7 +826,7 @@ def _run_arm(
 
     Args:
         how: `root` and `verify`, as for `data.load`.
-        scored_by: what is known of the classifier behind the scores.
+        classifier: that scores the samples.
     """
     train_set = training_set(comparison, scale, **how)
     steps = round(scale.steps * comparison.effort)
@@ -818,7 +846,7 @@ def _run_arm(
         **settings,
         "metric": comparison.metric,
         "data": train_set.fingerprint,
-        **({"scored_by": dict(scored_by)} if scored_by else {}),
+        **({} if classifier is None else {"scored_by": classifier.about}),
     }
 
     watch: dict[str, Any] = {}
@@ -838,7 +866,7 @@ def _run_arm(
 
     def keep(run: SeedRun) -> None:
         history = run.history
-        found = measure(comparison, scale, run, target, **how)
+        found = measure(comparison, scale, run, target, classifier=classifier, **how)
         result = {
             "status": "done",
             "metrics": found,
@@ -887,6 +915,21 @@ class Difference:
     half_width: float
     better: int
     worse: int
+
+
+# Of the classifiers that were shipped when records did not yet name theirs.
+_UNNAMED = {
+    "digits": "5791f91410ea682f917c41f02a3eda5dd91c2ad88b15f521dad74ef6045e0c7a",
+    "clothes": "b8f9aa0180a1de66ede148dd0989db6f6fddd41d4fa62be89aaaba7912a97659",
+}
+
+
+def scored_by(record: Mapping[str, Any]) -> str | None:
+    """Checksum of the weights of the classifier behind a record's scores; None if it has none."""
+    if "scored_by" in record:
+        return record["scored_by"]["weights_sha256"]
+    name = str(record.get("data", "")).partition(":")[0]
+    return _UNNAMED.get(READ_AS.get(name, ""))
 
 
 @dataclass(frozen=True)
@@ -955,7 +998,8 @@ def summarise(
         against: name of the arm that the others are compared with; default the first.
 
     Raises:
-        UnigenError: records that cannot be read or are of other settings, an unknown arm.
+        UnigenError: records that cannot be read, are of other settings, or of more than one set of
+            data or classifier; an unknown arm.
     """
     names = [arm.name for arm in comparison.arms]
     against = names[0] if against is None else against
@@ -964,6 +1008,12 @@ def summarise(
             f"{comparison.name} has no arm '{against}'; choose one of: {', '.join(names)}."
         )
     records = {arm.name: read_records(comparison, scale, arm, out) for arm in comparison.arms}
+    for what, of in (("data", lambda r: r.get("data")), ("classifiers", scored_by)):
+        if len({of(r) for found in records.values() for r in found}) > 1:
+            raise UnigenError(
+                f"The records of {comparison.name} in {out} are of different {what}, so they make "
+                "no table: delete those that do not belong there."
+            )
     values = {
         name: {
             r["seed"]: float(r["metrics"][comparison.metric])

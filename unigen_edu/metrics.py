@@ -422,6 +422,7 @@ def evaluate(
     seed: int = 0,
     root: str | Path | None = None,
     verify: bool = True,
+    classifier: ImageClassifier | None = None,
 ) -> dict[str, Any]:
     """Every metric that applies to `model`, as numbers that JSON can hold.
 
@@ -442,6 +443,8 @@ def evaluate(
             multiple of ten.
         seed: of all draws. Same model, seed and device: same numbers.
         root, verify: as in `data.load`.
+        classifier: that scores the samples; default `classifier_of(data_name)`, which trains one
+            of colours at its first use.
 
     Raises:
         UnigenError: data of another shape than the model's, or no metric that applies.
@@ -471,7 +474,8 @@ def evaluate(
             found |= _flat("modes", modes_covered(drawn, data.toy(base)))
         else:
             train_set = data.load(base, "train", size=side, **how)
-            classifier = classifier_of(base, drawn.device, root=root, verify=verify)
+            if classifier is None:
+                classifier = classifier_of(base, drawn.device, root=root, verify=verify)
             found |= _image_scores(drawn, train_set, test_set, seed, classifier)
     own_metrics = getattr(model, "own_metrics", None)
     if callable(own_metrics):
@@ -480,8 +484,8 @@ def evaluate(
     if len(found) == 2:
         raise UnigenError(
             f"No metric applies to the model '{model.name}' on '{data_name}': scores of samples "
-            f"need points, or images of the data's own size ({', '.join(READ_AS)}), bounds need "
-            "log_weights."
+            "need points, grey images of 28x28 or 32x32, or colour images of 32x32 whose classes a "
+            f"classifier knows ({', '.join(READ_AS)}); bounds need log_weights."
         )
     return found
 

@@ -10,7 +10,9 @@ Every seed gets the parameters that a run of `fit` by itself would give it. Two 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,12 +20,12 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cloudpickle
 import torch
@@ -41,6 +43,7 @@ from unigen_edu.training import (
     History,
     Interrupted,
     Run,
+    Stop,
     Watch,
     fit,
     laid_out_like,
@@ -200,13 +203,15 @@ def _side_by_side(job: _Job, seeds: list[int], count: int, progress: bool) -> li
                 (folder / "waiting" / str(seed)).touch()
             workers: list[_Worker] = []
             try:
+                kind = _Copied if _may_copy() else _Started
                 for i in range(1, count):
-                    workers.append(_Worker(folder / str(i), job, seeds, bar))
+                    workers.append(kind(job, seeds, folder / str(i), bar))
                 for seed in _not_taken(seeds, folder / "0"):
                     found[seed] = job.run(seed)
                     bar.update()
-                for worker in workers:
-                    found |= worker.results()
+                with stop_requests(enabled=job.out is not None) as stop:
+                    for worker in workers:
+                        found |= worker.results(stop)
             except BaseException:
                 for worker in workers:
                     worker.stop()
@@ -227,50 +232,58 @@ def _not_taken(seeds: Sequence[int], own: Path) -> Iterator[int]:
         yield seed
 
 
-class _Process(Protocol):
-    """What `_Worker` needs of another process; `subprocess.Popen` has it."""
-
-    returncode: int | None
-
-    def terminate(self) -> None: ...
-
-    def wait(self) -> int: ...
-
-
-class _Worker:
+class _Worker(ABC):
     """Another process that trains some of the seeds; `own` holds which, and then their results."""
 
-    def __init__(self, own: Path, job: _Job, seeds: list[int], bar: Any):
+    def __init__(self, job: _Job, seeds: list[int], own: Path, bar: Any):
         own.mkdir()
         self.own = own
-        start = _fork if _may_fork() else _start
-        self.process, done = start(job, seeds, own)
-        self.reader = threading.Thread(target=self._read, args=(done, bar), daemon=True)
+        self.bar = bar
+        self.start(job, seeds)
+        self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
-    def _read(self, done: IO[str], bar: Any) -> None:
-        with done:
-            for _ in done:  # one line for each seed that is done
-                bar.update()
+    @abstractmethod
+    def start(self, job: _Job, seeds: list[int]) -> None:
+        """Begin."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Move the bar by one for each seed that is done, until the process ends."""
+
+    @abstractmethod
+    def status(self, seconds: float) -> int | None:
+        """Exit status, waited for so long; None if it goes on."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Ask the process to write its checkpoint and leave."""
 
     def stop(self) -> None:
-        """Ask the worker to write its checkpoint and leave."""
-        self.process.terminate()
-        self.process.wait()
+        """Ask it to leave and wait until it has."""
+        self.terminate()
+        while self.status(60.0) is None:
+            pass
         self.reader.join()
 
-    def results(self) -> dict[int, SeedRun]:
-        """What it trained; to be called when no seed is waiting."""
+    def results(self, stop: Stop) -> dict[int, SeedRun]:
+        """What it trained; to be called when no seed is waiting. A request to stop is passed on."""
         if not any(self.own.iterdir()):  # the others were done before it had started
             self.stop()
             return {}
-        status = self.process.wait()
+        while (status := self.status(0.1)) is None:
+            if stop.requested:
+                self.stop()
         self.reader.join()
         outcome = self.own / "outcome"
         if not outcome.exists():
+            why = (
+                "it was killed, perhaps for want of memory; try fewer processes"
+                if status < 0
+                else "what it wrote above says why"
+            )
             raise UnigenError(
-                f"A process of fit_seeds ended without a result (status {status}): it may have "
-                "been short of memory; try fewer processes."
+                f"A process of fit_seeds ended without a result (status {status}): {why}."
             )
         content = cloudpickle.loads(outcome.read_bytes())
         if isinstance(content, BaseException):
@@ -291,75 +304,87 @@ def _work(job: _Job, seeds: list[int], own: Path, say: Callable[[int], Any]) -> 
     (own / "outcome").write_bytes(cloudpickle.dumps(outcome))
 
 
-def _may_fork() -> bool:
+def _may_copy() -> bool:
     """Whether a copy of this process can train, which saves the seconds that a new one takes.
 
     Not beside a GPU: autograd keeps threads for it, which a copy would lack. Not on macOS, whose
     libraries forbid it.
     """
-    return sys.platform == "linux" and not torch.accelerator.is_available()
+    return (
+        sys.platform == "linux"
+        and not torch.accelerator.is_available()
+        and not multiprocessing.current_process().daemon  # may have no children of this kind
+    )
 
 
-def _fork(job: _Job, seeds: list[int], own: Path) -> tuple[_Process, IO[str]]:
-    """A copy of this process as a worker, and the lines that it writes."""
-    reading, writing = os.pipe()
+class _Copied(_Worker):
+    """A copy of this process (fork). It computes with one thread, as torch's data loaders do."""
 
-    def live() -> None:
-        os.close(reading)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        tqdm.set_lock(threading.RLock())  # a thread of the original may have held the old one
-        _work(job, seeds, own, lambda seed: os.write(writing, b"%d\n" % seed))
-
-    copied = _Copy(live)
-    os.close(writing)
-    return copied, os.fdopen(reading)
-
-
-class _Copy:
-    """A copy of this process that does one thing and ends, with nothing of the original's."""
-
-    def __init__(self, live: Callable[[], None]):
-        self.returncode: int | None = None
+    def start(self, job: _Job, seeds: list[int]) -> None:
+        context = multiprocessing.get_context("fork")
+        self.done, say = context.Pipe(duplex=False)
+        self.process = context.Process(
+            target=self.live, args=(job, seeds, say.send_bytes), daemon=True
+        )
         with warnings.catch_warnings():
-            # Of locks that other threads may hold. The copy computes with one thread of its own
-            # and prints nothing; torch's data loaders do the same.
+            # Of locks that other threads may hold while they are copied: see `live`.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                live()
-                status = 0
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-            finally:
-                os._exit(status)
+            self.process.start()
+        say.close()
+
+    def live(self, job: _Job, seeds: list[int], say: Callable[[bytes], None]) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        tqdm.set_lock(threading.RLock())  # a thread of the original may have held the old one
+        _work(job, seeds, self.own, lambda seed: say(b"%d" % seed))
+
+    def read(self) -> None:
+        with self.done, contextlib.suppress(EOFError):
+            while True:
+                self.done.recv_bytes()
+                self.bar.update()
+
+    def status(self, seconds: float) -> int | None:
+        self.process.join(seconds)
+        return self.process.exitcode
 
     def terminate(self) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, signal.SIGTERM)
-
-    def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
+        self.process.terminate()
 
 
-def _start(job: _Job, seeds: list[int], own: Path) -> tuple[_Process, IO[str]]:
-    """Another Python as a worker, and the lines that it prints."""
-    shared = own.parent / "job"
-    if not shared.exists():
-        # By value: a `watch` that was defined in a notebook is found in no module.
-        shared.write_bytes(cloudpickle.dumps((job, seeds)))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unigen_edu.seeds", str(own)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout is not None
-    return process, process.stdout
+class _Started(_Worker):
+    """Another Python."""
+
+    def start(self, job: _Job, seeds: list[int]) -> None:
+        shared = self.own.parent / "job"
+        if not shared.exists():
+            # By value: a `watch` that was defined in a notebook is found in no module.
+            shared.write_bytes(cloudpickle.dumps((job, seeds)))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "unigen_edu.seeds", str(self.own)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for _ in self.process.stdout:
+                self.bar.update()
+
+    def status(self, seconds: float) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(seconds)
+        return None
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+
+def _live_apart(own: Path) -> None:
+    """What a `_Started` process does."""
+    job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
+    _work(job, seeds, own, lambda seed: print(seed, flush=True))
 
 
 # ---- as one stack --------------------------------------------------------------------------------
@@ -791,10 +816,5 @@ def _resume(
     return at[0], found
 
 
-def _started(own: Path) -> None:
-    job, seeds = cloudpickle.loads((own.parent / "job").read_bytes())
-    _work(job, seeds, own, lambda seed: print(seed, flush=True))
-
-
 if __name__ == "__main__":
-    _started(Path(sys.argv[1]))
+    _live_apart(Path(sys.argv[1]))

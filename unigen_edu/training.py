@@ -80,6 +80,9 @@ class Interrupted(KeyboardInterrupt):
         self.step = step
         self.checkpoint = checkpoint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, self.checkpoint)  # so that it can leave another process
+
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """ "auto" is the GPU if there is one; otherwise cpu, cuda, cuda:1, mps.
@@ -720,14 +723,16 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-class _Stop:
+class Stop:
+    """Whether somebody has asked for an end."""
+
     requested = False
 
 
 @contextmanager
-def stop_requests(enabled: bool) -> Iterator[_Stop]:
+def stop_requests(enabled: bool) -> Iterator[Stop]:
     """Turn the first Ctrl-C or SIGTERM into a request that is met at the end of a step."""
-    stop = _Stop()
+    stop = Stop()
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield stop
         return

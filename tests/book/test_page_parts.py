@@ -77,7 +77,7 @@ def test_a_page_has_one_style_sheet_which_holds_the_others(tmp_path: Path):
     (tmp_path / "basic.css").write_text("p { color: red }")
     (tmp_path / "styles" / "theme.css").write_text(
         '@charset "UTF-8";@import "../basic.css";a { src: url(../fonts/a.woff2?v=1#b) }'
-        'i { background: url("data:image/svg+xml,%3Cg fill=\'url(%23c)\'/%3E") }'
+        "i { background: url(\"data:image/svg+xml,%3Cg fill='url(%23c)'/%3E\") }"
     )
     (tmp_path / "book.css").write_text('b { src: url("fonts/a.woff2") }')
     page = (
@@ -95,7 +95,7 @@ def test_a_page_has_one_style_sheet_which_holds_the_others(tmp_path: Path):
     assert (tmp_path / "styles.css").read_text() == (
         "/* styles/theme.css book.css */\n"
         'p { color: red }a { src: url("fonts/a.woff2?v=1#b") }'
-        'i { background: url("data:image/svg+xml,%3Cg fill=\'url(%23c)\'/%3E") }\n'
+        "i { background: url(\"data:image/svg+xml,%3Cg fill='url(%23c)'/%3E\") }\n"
         'b { src: url("fonts/a.woff2") }'
     )
     # The next build may find this page as it is: it still knows what the sheet has to hold.
