@@ -130,7 +130,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: `paper` wants a GPU, `laptop` two cores and an hour or two."""
+    """How much of everything: `paper` wants a GPU, `laptop` two cores and some hours."""
 
     name: str
     digits: str
