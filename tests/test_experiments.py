@@ -156,6 +156,7 @@ def test_what_lacks_its_data_holds_nothing_up(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "photographs: left out. 'cifar10' is nowhere." in shown.out
     assert "iwgan, k = 2" in shown.out
+    assert shown.out.count("nothing was recorded") == 1
     assert "Left out: photographs. The first, because: 'cifar10' is nowhere." in shown.err
     assert len(records(tmp_path / "results", "runs")) == 2
 
@@ -485,6 +486,20 @@ def test_every_declared_arm_can_be_made(comparison):
     for arm in comparison.arms:
         options = experiments.arm_options(comparison, arm, scale, train_set)
         models.create(arm.model, shape=train_set.shape, **options)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "shown"),
+    [
+        (362.61, 20.9, "362.6 ± 21"),
+        (9.8, 0.42, "9.800 ± 0.42"),
+        (12345.6, 123.0, "1.235e+04 ± 1.2e+02"),
+        (1234.6, 20.0, "1235 ± 20"),
+        (3.558, math.nan, "3.558"),
+    ],
+)
+def test_numbers_are_shown_with_as_many_digits_as_they_deserve(mean, sd, shown):
+    assert experiments._with_spread(mean, sd) == shown
 
 
 def test_unknown_tables_and_scales_are_named(capsys):

@@ -1057,7 +1057,10 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
 def as_text(comparison: Comparison, scale: Scale, out: str | Path = "results/runs") -> str:
     """A comparison's table, as lines for a terminal."""
     lines = [f"{comparison.table} · {comparison.title} ({scale.name}): {comparison.metric}"]
-    for row in summarise(comparison, scale, out):
+    rows = summarise(comparison, scale, out)
+    if not rows:
+        lines.append("  nothing was recorded")
+    for row in rows:
         line = f"  {row.arm.name:<22} {row.mean:10.4g} ± {row.sd:.2g}  ({len(row.values)} seeds)"
         line += "".join(f"  {key} {m:.4g} ± {sd:.2g}" for key, (m, sd, _) in row.beside.items())
         if row.difference is not None:
@@ -1091,7 +1094,8 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
             cells.append(cell + (f" ({count} runs)" if 0 < count < len(row.values) else ""))
         if row.difference is not None:
             d = row.difference
-            cells.append(f"{d.mean:+#.3g} ± {d.half_width:#.2g}")
+            difference = f"{d.mean:+#.3g}".rstrip(".")
+            cells.append(f"{difference} ± " + f"{d.half_width:#.2g}".rstrip("."))
             cells.append(f"{d.better}, {d.worse}")
         else:
             cells += ["", ""]
@@ -1113,7 +1117,8 @@ def _in_words(key: str) -> str:
 
 
 def _with_spread(mean: float, sd: float) -> str:
-    return f"{mean:#.4g}" if math.isnan(sd) else f"{mean:#.4g} ± {sd:#.2g}"
+    shown = f"{mean:#.4g}".rstrip(".")
+    return shown if math.isnan(sd) else f"{shown} ± " + f"{sd:#.2g}".rstrip(".")
 
 
 def provenance_of(
