@@ -329,7 +329,7 @@ def test_a_table_shows_further_numbers_of_the_arms_that_have_them(tmp_path):
         "|---|---|---|---|---|---|",
         "| gan | 1.000 ± 0.0 | -4.000 ± 1.4 (2 runs) | 2.000 ± 1.0 |  |  |",
         # Differences 1, 3: standard deviation 1.4142, times 12.706 / sqrt(2).
-        "| iwgan, k = 2 | 3.000 ± 1.4 |  |  | +2.00 ± 13. | 2, 0 |",
+        "| iwgan, k = 2 | 3.000 ± 1.4 |  |  | +2.00 ± 13 | 2, 0 |",
     ]
     assert "elbo -4 ± 1.4" in experiments.as_text(wider, TINY, tmp_path)
 
