@@ -163,53 +163,7 @@ def test_a_stopped_stack_goes_on(digits, tmp_path):
         assert largest_gap(run.model, alone("gan", digits, run.seed)[0]) < 1e-9
 
 
-STOPPED = """
-import os, pathlib, signal, time
-import torch
-from unigen_edu import seeds
-from unigen_edu.data import Dataset
-from unigen_edu.training import Interrupted
-import sys
-
-if sys.argv[2] == "started":
-    seeds._may_copy = lambda: False
-
-x = torch.randint(0, 256, (21, 1, 4, 4), generator=torch.Generator().manual_seed(1))
-digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
-parent = os.getpid()
-folder = pathlib.Path(sys.argv[1])
-
-def watch(model, step):
-    if os.getpid() != parent:
-        (folder / "other").touch()  # so far it has come: what stops it now is met by a checkpoint
-    elif step == 3:
-        while not (folder / "other").exists():
-            time.sleep(0.02)
-        os.kill(parent, signal.SIGINT)
-
-try:
-    seeds.fit_seeds("gan", digits, seeds=(0, 1), steps=2000, options={"latent": 3}, processes=2,
-                    out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
-                    watch_every=3)
-except Interrupted as stopped:
-    print(f"stopped at {stopped.step}")
-"""
-
-
-def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(workers, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(tmp_path), workers],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout == "stopped at 3\n"
-    assert done.stderr == ""
-    kept = [checkpoints.step_of(path) for path in tmp_path.glob(f"seed*/{checkpoints.FILE}")]
-    assert len(kept) == 2
-    assert 3 in kept  # of this process, whichever seed it took
-    assert max(kept) < 2000
-
-
-STOPPED_WHILE_WAITING = """
+TWO_PROCESSES = """
 import os, pathlib, signal, sys, time
 import torch
 from unigen_edu import seeds
@@ -223,6 +177,42 @@ digits = Dataset(x.to(torch.uint8), torch.arange(21), name="digits")
 parent = os.getpid()
 folder = pathlib.Path(sys.argv[1])
 
+def run(watch, steps):
+    seeds.fit_seeds("gan", digits, seeds=(0, 1), steps=steps, options={"latent": 3}, processes=2,
+                    out=folder, batch_size=7, progress=False, device="cpu", watch=watch,
+                    watch_every=3)
+"""
+
+STOPPED = """
+def watch(model, step):
+    if os.getpid() != parent:
+        (folder / "other").touch()  # so far it has come: what stops it now is met by a checkpoint
+    elif step == 3:
+        while not (folder / "other").exists():
+            time.sleep(0.02)
+        os.kill(parent, signal.SIGINT)
+
+try:
+    run(watch, steps=2000)
+except Interrupted as stopped:
+    print(f"stopped at {stopped.step}")
+"""
+
+
+def test_an_interrupt_reaches_the_other_processes_and_they_keep_their_work(workers, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_PROCESSES + STOPPED, str(tmp_path), workers],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "stopped at 3\n"
+    assert done.stderr == ""
+    kept = [checkpoints.step_of(path) for path in tmp_path.glob(f"seed*/{checkpoints.FILE}")]
+    assert len(kept) == 2
+    assert 3 in kept  # of this process, whichever seed it took
+    assert max(kept) < 2000
+
+
+STOPPED_WHILE_WAITING = """
 def watch(model, step):
     if os.getpid() == parent:
         while not (folder / "other").exists():
@@ -239,9 +229,7 @@ def watch(model, step):
     time.sleep(0.02)
 
 try:
-    seeds.fit_seeds("gan", digits, seeds=(0, 1), steps=300, options={"latent": 3}, processes=2,
-                    out=sys.argv[1], batch_size=7, progress=False, device="cpu", watch=watch,
-                    watch_every=3)
+    run(watch, steps=300)
 except Interrupted as stopped:
     print("stopped", stopped.step < 300, stopped.checkpoint)
 """
@@ -249,7 +237,7 @@ except Interrupted as stopped:
 
 def test_a_request_to_stop_reaches_those_that_are_waited_for(workers, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", STOPPED_WHILE_WAITING, str(tmp_path), workers],
+        [sys.executable, "-c", TWO_PROCESSES + STOPPED_WHILE_WAITING, str(tmp_path), workers],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.stderr == ""

@@ -235,13 +235,15 @@ def classifier_of(
 
 def _train_and_keep(train_set: Dataset, test_set: Dataset, path: Path) -> float:
     """Train a classifier of colours, write it to `path`; returns its accuracy on the test set."""
+    from unigen_edu.metrics import accuracy  # which itself asks for classifiers
+
     draft = path.with_suffix(f".draft{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.touch()  # before minutes are spent
         with repeatable_convolutions(train_set.device):
             classifier = train_classifier(train_set, epochs=_COLOUR_EPOCHS, kind=ColourClassifier)
-        right = _share_right(classifier, test_set)
+        right = accuracy(classifier, test_set)
         about = {"data": train_set.fingerprint, "epochs": _COLOUR_EPOCHS, "test_accuracy": right}
         weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
         save_file(weights, draft, metadata={"about": json.dumps(about)})
@@ -255,14 +257,6 @@ def _train_and_keep(train_set: Dataset, test_set: Dataset, path: Path) -> float:
         with contextlib.suppress(OSError):
             draft.unlink()
     return right
-
-
-@torch.no_grad()
-def _share_right(classifier: ImageClassifier, test_set: Dataset) -> float:
-    assert test_set.labels is not None
-    parts = range(0, len(test_set), 1000)
-    said = [classifier(test_set.images(slice(at, at + 1000))).argmax(1) for at in parts]
-    return (torch.cat(said) == test_set.labels).double().mean().item()
 
 
 def train_classifier(
