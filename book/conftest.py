@@ -3,17 +3,27 @@
 A notebook of which every cell ran without an error is written, with its outputs, below
 `build/executed/` in a folder named after the state of the package. The Sphinx extension puts it
 into jupyter-cache, which uses it if code and package are still the same.
+
+Kernels talk to nbval through sockets in a folder of their own. With TCP, a port is chosen, let go
+and bound again by the kernel a second later; when another process takes it in between, the kernel
+dies, and a notebook fails although nothing is wrong with it.
 """
 
 from __future__ import annotations
 
 import copy
+import shutil
+import sys
+import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import nbformat
+import nbval.kernel
 import pytest
 import unigen_book
+from jupyter_client.manager import KernelManager
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile
 
@@ -30,6 +40,21 @@ def _execute_as_jupyter_does(
 
 
 RunningKernel.execute_cell_input = _execute_as_jupyter_does
+
+
+class KernelWithItsOwnSockets(KernelManager):
+    """A kernel that no other process can take a port from."""
+
+    def __init__(self, **options: Any) -> None:
+        # The path of a socket has at most 107 characters, and $TMPDIR may be long.
+        parent = tempfile.gettempdir()
+        folder = tempfile.mkdtemp(prefix="nbval-", dir="/tmp" if len(parent) > 60 else parent)
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        super().__init__(transport="ipc", ip=f"{folder}/socket", **options)
+
+
+if sys.platform != "win32":
+    nbval.kernel.KernelManager = KernelWithItsOwnSockets
 
 
 @pytest.hookimpl(wrapper=True)
