@@ -36,7 +36,7 @@ class AACVAE(ActiveAdversary, CVAE):
 
     Args:
         shape, network, latent, likelihood, classes: as for `CVAE`.
-        weights: as for `AAVAE`.
+        weights, samples_teach: as for `AAVAE`.
     """
 
     name = "aacvae"
@@ -65,11 +65,12 @@ class AACVAE(ActiveAdversary, CVAE):
         likelihood: str = "bernoulli",
         classes: int = 10,
         weights: str | float = "each",
+        samples_teach: str = "both",
     ):
         super().__init__(
             shape=shape, network=network, latent=latent, likelihood=likelihood, classes=classes
         )
-        self.weigh_images(weights)
+        self.weigh_images(weights, samples_teach)
         self.discriminator = Discriminator(network, shape, classes)
 
     @torch.no_grad()

@@ -19,11 +19,15 @@ adversary adds comes from a D that is not optimal.
 A Bernoulli decoder makes images of 0 and 1, so grey images are first *drawn* from their grey
 values, anew in every step; otherwise a single grey pixel would give the origin away.
 
-Two controls. weights="level" takes the judgement of single images away and leaves all else: every
+Three controls. weights="level" takes the judgement of single images away and leaves all else: every
 image of a pool gets the mean weight of its pool. What remains of a gain then is what samples among
 the data and a smaller step do, and not the adversary's choice among them. With a number, such as
 weights=0.1, nobody judges: data count whole and samples by this *dose*, from the first step to the
 last, and the discriminator learns for nothing. Dose 0 is half of the VAE's gradient.
+
+Fresh samples teach nothing about images, only how encoder and posterior agree on dreams
+(eq-aavae-own). samples_teach="encoder" or "decoder" lets them teach one of the two: the other is
+held still while it sees them.
 
 Paper: Hu et al. 2018. Left out: renormalising the weights of a batch, which would keep the step
 size from drifting with the mean of D.
@@ -35,6 +39,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from unigen_edu import noise
@@ -77,16 +82,20 @@ class ActiveAdversary(Model):
     `adversary_loss(data, generated, judge)` and `activated_loss(data, generated, judge, cost)` once
     for each pool and adds the values; `frozen(dreams)` detaches a pool of samples.
 
-    A model with the option `weights` hands it to `weigh_images` in its constructor.
+    A model with the option `weights` hands it to `weigh_images` in its constructor, and one with
+    the option `samples_teach` that too.
     """
 
     discriminator: nn.Module
     weights: str | float = "each"
+    samples_teach: str = "both"
 
-    def weigh_images(self, weights: str | float) -> None:
+    def weigh_images(self, weights: str | float, samples_teach: str = "both") -> None:
         """Weigh each image by its own D(x) ("each"), or by the mean of its pool ("level").
 
-        A number from 0 to 1 is the weight of every sample; that of the data is 1 then.
+        A number from 0 to 1 is the weight of every sample; that of the data is 1 then. What a
+        sample teaches goes to all parts ("both"), to the decoder only, or to all but the decoder
+        ("encoder").
 
         Raises:
             UnigenError: it is none of these.
@@ -101,6 +110,10 @@ class ActiveAdversary(Model):
         self.weights = weights
         if weights != "each":
             self.config["weights"] = weights
+        check_choice("samples_teach", samples_teach, ("both", "encoder", "decoder"))
+        self.samples_teach = samples_teach
+        if samples_teach != "both":
+            self.config["samples_teach"] = samples_teach
 
     # ---- hooks -----------------------------------------------------------------------------------
 
@@ -166,16 +179,42 @@ class ActiveAdversary(Model):
             elif not isinstance(self.weights, str):
                 of_data, of_g = q_r.split(sizes)
                 q_r = torch.cat([torch.ones_like(of_data), torch.full_like(of_g, self.weights)])
-        with noise.pools(2):
-            on_data, on_g = (q_r * cost(pool)).split(sizes)
         weight_data, weight_g = q_r.split(sizes)
-        value = P_Y * expect(on_data, data.weight) + P_Y * expect(on_g, generated.weight)
+        if self.samples_teach == "both":
+            with noise.pools(2):
+                cost_data, cost_g = cost(pool).split(sizes)
+        else:
+            cost_data, cost_g = cost(data), self.cost_of_samples(generated, cost)
+        value = P_Y * expect(weight_data * cost_data, data.weight)
+        value = value + P_Y * expect(weight_g * cost_g, generated.weight)
         terms = {
             "loss": value.detach(),
             "weight of data": expect(weight_data, data.weight),
             "weight of samples": expect(weight_g, generated.weight),
         }
         return Loss(value, terms)
+
+    def cost_of_samples(self, generated: Batch, cost: PerImage) -> Tensor:
+        """The cost, with a gradient in the taught parts only; through the others it passes."""
+        still = {
+            f"model.{name}": parameter.detach()
+            for name, parameter in self.named_parameters()
+            if name.startswith("decoder.") == (self.samples_teach == "encoder")
+        }
+        found: Tensor = functional_call(_Cost(self, cost), still, (generated,))
+        return found
+
+
+class _Cost(nn.Module):
+    """A cost as a forward pass, which is what `functional_call` can call."""
+
+    def __init__(self, model: nn.Module, cost: PerImage):
+        super().__init__()
+        self.model = model
+        self.cost = cost
+
+    def forward(self, pool: Batch) -> Tensor:
+        return self.cost(pool)
 
 
 def together(data: Batch, generated: Batch) -> Batch:
@@ -199,6 +238,7 @@ class AAVAE(ActiveAdversary, VAE):
         shape, network, latent, likelihood: as for `VAE`.
         weights: "each" weighs an image by D(x); "level", a control, by the mean of its pool; a
             number from 0 to 1, another, weighs every sample by it and the data by 1.
+        samples_teach: "both" encoder and decoder learn from samples, or only one of them.
     """
 
     name = "aavae"
@@ -235,9 +275,10 @@ class AAVAE(ActiveAdversary, VAE):
         latent: int = 32,
         likelihood: str = "bernoulli",
         weights: str | float = "each",
+        samples_teach: str = "both",
     ):
         super().__init__(shape=shape, network=network, latent=latent, likelihood=likelihood)
-        self.weigh_images(weights)
+        self.weigh_images(weights, samples_teach)
         self.discriminator = Discriminator(network, shape)
 
     @torch.no_grad()
