@@ -12,6 +12,7 @@ from unigen_edu import models
 from unigen_edu.declarations import Batch, Loss, Phase
 from unigen_edu.models.aavae import AAVAE, ActiveAdversary, frozen
 from unigen_edu.models.vae import VAE
+from unigen_edu.seeds import fit_seeds
 
 
 class KnownCost(ActiveAdversary):
@@ -114,6 +115,52 @@ def test_without_a_dose_half_of_the_gradient_of_the_vae_is_left(small, digits):
         torch.testing.assert_close(found, 0.5 * wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["aavae", "aacvae"])
+@pytest.mark.parametrize("pupil", ["encoder", "decoder"])
+def test_samples_teach_one_part_what_they_would_teach_it_beside_the_other(
+    name, pupil, small, digits
+):
+    x = digits.binarised(0).images().double()
+    label = torch.arange(len(x)) % 10
+    batch, generated = Batch(x, label), Batch(x.flip(0), label.flip(0))
+
+    def slopes(**options: object) -> dict[str, list[Tensor]]:
+        torch.manual_seed(5)
+        model = small(name, **options).double()
+        parts = {part: list(getattr(model, part).parameters()) for part in ("encoder", "decoder")}
+        # One stream of draws, whether the pools pass through the networks together or in turn.
+        torch.manual_seed(6)
+        loss = model.activated_loss(batch, generated, model.judge, model.negative_elbo)
+        found = iter(torch.autograd.grad(loss.value, [p for of in parts.values() for p in of]))
+        return {part: [next(found) for _ in of] for part, of in parts.items()}
+
+    whole, without = slopes(weights=0.5), slopes(weights=0.0)
+    taught = slopes(weights=0.5, samples_teach=pupil)
+    (still,) = {"encoder", "decoder"} - {pupil}
+    for wanted, part in ((whole, pupil), (without, still)):
+        for found, gradient in zip(taught[part], wanted[part], strict=True):
+            torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-12)
+    for part in (pupil, still):  # and there is something to be taught
+        assert any(
+            (a - b).abs().max() > 1e-4 for a, b in zip(whole[part], without[part], strict=True)
+        )
+
+
+@pytest.mark.parametrize("pupil", ["encoder", "decoder"])
+def test_seeds_trained_at_once_teach_the_same_part(pupil, digits, small):
+    options = {**small("aavae").config, "weights": 0.5, "samples_teach": pupil}
+
+    def trained(method: str) -> list[Tensor]:
+        runs = fit_seeds(
+            "aavae", digits.binarised(0), options=options, seeds=[0, 1], method=method, processes=1,
+            steps=3, batch_size=4, dtype=torch.float64, device="cpu", progress=False,
+        )  # fmt: skip
+        return [parameter for run in runs for parameter in run.model.parameters()]
+
+    for one, other in zip(trained("stack"), trained("processes"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["aavae", "aacvae", "aasvae"])
 def test_weights_are_an_option_that_a_checkpoint_keeps(name, small):
     model = small(name, weights="level")
@@ -121,6 +168,14 @@ def test_weights_are_an_option_that_a_checkpoint_keeps(name, small):
     assert models.create(name, **model.config).weights == "level"
     assert small(name).weights == "each"
     assert models.create(name, **small(name, weights=0.07).config).weights == 0.07
+
+
+@pytest.mark.parametrize("name", ["aavae", "aacvae"])
+def test_what_samples_teach_is_an_option_that_a_checkpoint_keeps(name, small):
+    model = small(name, samples_teach="encoder")
+    assert models.create(name, **model.config).samples_teach == "encoder"
+    assert small(name).samples_teach == "both"
+    assert "samples_teach" not in small(name).config
 
 
 def test_pools_of_other_sizes_count_half_each():
@@ -313,6 +368,7 @@ def test_it_is_measured_and_sampled_like_a_vae(digits, small):
         ({"latent": 0}, "latent is 0"),
         ({"likelihood": "poisson"}, "no likelihood 'poisson'"),
         ({"weights": "all"}, "no weights 'all'; choose one of: each, level"),
+        ({"samples_teach": "prior"}, "no samples_teach 'prior'; choose one of: both, encoder"),
         ({"weights": 1.5}, "weights is 1.5, .*give one from 0 to 1, or 'each' or 'level'"),
         ({"weights": nan}, "weights is nan, .*give one from 0 to 1"),
         ({"weights": True}, "no weights 'True'"),

@@ -182,11 +182,11 @@ class ActiveAdversary(Model):
         weight_data, weight_g = q_r.split(sizes)
         if self.samples_teach == "both":
             with noise.pools(2):
-                cost_data, cost_g = cost(pool).split(sizes)
+                on_data, on_g = (q_r * cost(pool)).split(sizes)
         else:
-            cost_data, cost_g = cost(data), self.cost_of_samples(generated, cost)
-        value = P_Y * expect(weight_data * cost_data, data.weight)
-        value = value + P_Y * expect(weight_g * cost_g, generated.weight)
+            on_data = weight_data * cost(data)
+            on_g = weight_g * self.cost_of_samples(generated, cost)
+        value = P_Y * expect(on_data, data.weight) + P_Y * expect(on_g, generated.weight)
         terms = {
             "loss": value.detach(),
             "weight of data": expect(weight_data, data.weight),
