@@ -15,12 +15,79 @@ from unigen_edu.declarations import (
     Loss,
     Model,
     Phase,
+    Sample,
     check_count,
     check_images,
+    constant,
     expect,
+    from_both_sides,
 )
 from unigen_edu.errors import UnigenError
 from unigen_edu.models.gan import GAN
+
+# ---- one pass for two phases ---------------------------------------------------------------------
+
+
+class Reader(torch.nn.Module):
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(3, 4, dtype=torch.float64), torch.nn.Tanh())
+        self.asked = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return self.body(x).square().sum(-1)
+
+
+def a_step(weighted: bool):
+    torch.manual_seed(3)
+    theta = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    weight = theta.sum(-1).softmax(0) if weighted else None
+    reader = Reader()
+
+    def cost(made: Sample) -> torch.Tensor:
+        return expect(reader(made.value), made.weight)
+
+    return theta, Sample(theta.sin(), weight), reader, cost
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_pass_gives_the_gradients_of_two(weighted):
+    theta, made, reader, cost = a_step(weighted)
+    for_maker, for_reader = from_both_sides(cost, made, reader)
+    assert reader.asked == 1
+    of_theta = torch.autograd.grad(3.0 * for_maker, theta, retain_graph=True)
+    of_reader = torch.autograd.grad(3.0 * for_reader, list(reader.parameters()))
+    theta_again, made, _, cost = a_step(weighted)  # the same numbers, and two passes
+    direct = cost(made)
+    assert direct.item() == pytest.approx(for_maker.item(), rel=1e-12)
+    assert for_reader.item() == pytest.approx(for_maker.item(), rel=1e-12)
+    wanted = torch.autograd.grad(3.0 * direct, theta_again)
+    for found, gradient in zip(of_theta, wanted, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-14)
+    theta_again, made, reader, cost = a_step(weighted)
+    wanted = torch.autograd.grad(3.0 * cost(constant(made)), list(reader.parameters()))
+    for found, gradient in zip(of_reader, wanted, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_neither_side_moves_the_other():
+    theta, made, reader, cost = a_step(weighted=True)
+    for_maker, for_reader = from_both_sides(cost, made, reader)
+    parameters = list(reader.parameters())
+    assert torch.autograd.grad(for_reader, [theta], allow_unused=True) == (None,)
+    assert torch.autograd.grad(for_maker, parameters, allow_unused=True) == (None, None)
+
+
+def test_both_sides_without_gradients_are_numbers():
+    _, made, reader, cost = a_step(weighted=False)
+    with torch.no_grad():
+        for_maker, for_reader = from_both_sides(cost, made, reader)
+    assert for_maker.item() == for_reader.item() == cost(made).item()
+    assert not for_maker.requires_grad
+
 
 # ---- expect --------------------------------------------------------------------------------------
 

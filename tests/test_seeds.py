@@ -47,7 +47,10 @@ def largest_gap(a: torch.nn.Module, b: torch.nn.Module) -> float:
 
 @pytest.mark.parametrize(
     ("name", "lr"),
-    [("gan", None), ("vae", None), ("iwgan", None), ("gan", {"discriminator": 2e-3})],
+    [
+        *((name, None) for name in ("gan", "vae", "iwgan", "aae", "infogan")),
+        ("gan", {"discriminator": 2e-3}),
+    ],
 )
 def test_every_seed_of_a_stack_is_the_run_by_itself(name, lr, digits):
     runs = fit_seeds(

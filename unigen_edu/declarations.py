@@ -100,6 +100,59 @@ def constant(sample: Sample) -> Sample:
     return Sample(sample.value.detach(), None if sample.weight is None else sample.weight.detach())
 
 
+class _Differentiated(torch.autograd.Function):
+    """A number whose gradients are known already."""
+
+    @staticmethod
+    def forward(value: Tensor, inputs: int, *inputs_and_gradients: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.inputs, *tensors = inputs
+        ctx.save_for_backward(*tensors[ctx.inputs :])
+
+    @staticmethod
+    def backward(ctx: Any, *of_output: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = of_output
+        gradients = (slope * gradient for gradient in ctx.saved_tensors)
+        return None, None, *gradients, *[None] * ctx.inputs
+
+
+def from_both_sides(
+    cost: Callable[[Sample], Tensor], made: Sample, reader: nn.Module
+) -> tuple[Tensor, Tensor]:
+    """`cost(made)` twice: with its gradient in the samples, and with that in their reader.
+
+    For two phases in a row, one of what makes the samples and one of what reads them. Between the
+    two the reader has not moved, and the second phase does not see the move of the first. So one
+    pass through the reader and back serves both: the numbers are those of two passes.
+
+    Args:
+        cost: of the samples, a scalar in which nothing but them and the reader is to be moved.
+        made: the samples.
+        reader: a network that `cost` uses.
+
+    Returns:
+        The cost for the phase that moves what made the samples, and for that of the reader.
+    """
+    sources = [t for t in made if t is not None and t.requires_grad]
+    parameters = [p for p in reader.parameters() if p.requires_grad]
+    if not torch.is_grad_enabled() or not sources or not parameters:
+        return cost(made), cost(constant(made))
+    copies = [None if t is None else t.detach().requires_grad_(t.requires_grad) for t in made]
+    value = cost(Sample(*copies))  # type: ignore[arg-type]
+    leaves = [copy for copy in copies if copy is not None and copy.requires_grad]
+    gradients = torch.autograd.grad(value, [*leaves, *parameters], materialize_grads=True)
+
+    def moved_by(inputs: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:
+        out: Tensor = _Differentiated.apply(value.detach(), len(inputs), *inputs, *found)
+        return out
+
+    n = len(sources)
+    return moved_by(sources, gradients[:n]), moved_by(parameters, gradients[n:])
+
+
 class Batch:
     """What one training step sees. The phases of a step share one batch.
 

@@ -48,6 +48,7 @@ from unigen_edu.declarations import (
     check_strength,
     expect,
     expect_codes,
+    from_both_sides,
 )
 from unigen_edu.networks import Decoder, Discriminator, Encoder, to_features
 from unigen_edu.noise import normal
@@ -189,17 +190,26 @@ class AAE(Model):
         code, weight = self.codes(batch)
         judged = self.judged(code)
         adversarial = {n: expect_codes(F.softplus(-a), weight, batch) for n, a in judged.items()}
-        reconstruction = -expect_codes(self.decoder.log_prob(batch.x, code), weight, batch)
+        reconstruction, _ = self.reconstructions(batch)
         value = P_Y * (sum(adversarial.values()) + self.strength * reconstruction)
         terms = {"loss": value, **adversarial, "-log q(x|z)": reconstruction}
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def decoder_loss(self, batch: Batch) -> Loss:
         """E[-log q(x|z)] in nats, on the codes of theta_0 (eq-codes-aae-decoder)."""
-        code, weight = self.codes(batch)
-        # Detached: this phase reads the codes and must not move the encoder.
-        value = -expect_codes(self.decoder.log_prob(batch.x, code.detach()), weight, batch)
+        _, value = self.reconstructions(batch)  # this phase must not move the encoder
         return Loss(value, {"loss": value.detach()})
+
+    def reconstructions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """E[-log q(x|z)] for the phase of the encoder and for that of the decoder, in nats."""
+
+        def cost(codes: Sample) -> Tensor:
+            log_q = self.decoder.log_prob(batch.x, codes.value)
+            return -expect_codes(log_q, codes.weight, batch)
+
+        return batch.once(
+            "reconstructions", lambda: from_both_sides(cost, self.codes(batch), self.decoder)
+        )
 
     def tell_apart(self, judge: nn.Module, real: Sample, made: Sample, batch: Batch) -> Loss:
         """-1/2 E_prior log D - 1/2 E_codes log(1 - D) of one judge; the codes are detached."""

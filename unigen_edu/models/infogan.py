@@ -41,6 +41,7 @@ from unigen_edu.declarations import (
     check_count,
     check_strength,
     expect,
+    from_both_sides,
 )
 from unigen_edu.densities import categorical_log_prob, gaussian_log_prob
 from unigen_edu.errors import UnigenError
@@ -213,19 +214,28 @@ class InfoGAN(GAN):
 
     def generator_loss(self, batch: Batch) -> Loss:
         """1/2 E[-log D(x) - lambda log q(c|x)] in nats (eq-codes-infogan)."""
-        x, code, weight = self.coded(batch)
+        x, _, weight = self.coded(batch)
         adversarial = expect(F.softplus(-self.logits(x, batch)), weight)
-        recognition = -expect(self.recogniser.log_prob(code, x), weight)
+        recognition, _ = self.recognitions(batch)
         value = P_Y * (adversarial + self.strength * recognition)
         terms = {"loss": value, "-log D": adversarial, "-log q(c|x)": recognition}
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def code_loss(self, batch: Batch) -> Loss:
         """E[-log q(c|x)] in nats, on dreams of theta_0 (eq-codes-sleep)."""
-        x, code, weight = self.coded(batch)
-        # Detached: this phase reads the code and must not move the generator.
-        value = -expect(self.recogniser.log_prob(code, x.detach()), weight)
+        _, value = self.recognitions(batch)  # this phase must not move the generator
         return Loss(value, {"loss": value.detach()})
+
+    def recognitions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """E[-log q(c|x)] for the phase of the generator and for that of the reader, in nats."""
+        x, code, weight = self.coded(batch)
+
+        def cost(images: Sample) -> Tensor:
+            return -expect(self.recogniser.log_prob(code, images.value), images.weight)
+
+        return batch.once(
+            "recognitions", lambda: from_both_sides(cost, Sample(x, weight), self.recogniser)
+        )
 
     @torch.no_grad()
     def sample(self, n: int, code: Code | None = None) -> Tensor:
