@@ -18,7 +18,9 @@ beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1,
 autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGAN recognises codes
 with a network of its own where PyTorch-GAN shares all layers but the last with the discriminator,
 so `fit` moves more parameters there. "channels last" is `fit` on a model that was moved to that
-memory format before, by one line that could be written for the project's networks as well.
+memory format before, by one line that could be written for the project's networks as well, and
+"joined" one whose generator has each doubling of the image in one layer with the convolution that
+follows, with the same weights and the same function of them (`UpsampledConvolution`).
 """
 
 from __future__ import annotations
@@ -152,6 +154,39 @@ def convolutional_generator(generator: nn.Module) -> nn.Sequential:
     return nn.Sequential(generator.l1, nn.Unflatten(1, (128, 8, 8)), first, *rest)
 
 
+class UpsampledConvolution(nn.Module):
+    """`nn.Upsample(scale_factor=2)` and a 3x3 convolution after it, as one transposed convolution.
+
+    A doubled pixel meets two weights of the convolution in the same place, so these can be added
+    first: 4 products for a pixel and a pair of channels in place of 9. The function of the image
+    and of the weights is the same, and the weights are the convolution's own.
+    """
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        rows = [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+        self.register_buffer("meets", torch.tensor(rows))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        added = torch.einsum("ka,oiab,lb->iokl", self.meets, self.weight, self.meets)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            added = added.contiguous(memory_format=torch.channels_last)
+        return F.conv_transpose2d(x, added, self.bias, stride=2, padding=1)
+
+
+def joined_upsampling(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers, with each upsampling joined to the convolution that follows."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        if found and isinstance(found[-1], nn.Upsample):
+            layer = UpsampledConvolution(layer)  # type: ignore[arg-type]
+            found[-1] = layer
+        else:
+            found.append(layer)
+    return nn.Sequential(*found)
+
+
 def dcgan(names: Namespace) -> Model:
     discriminator = names["discriminator"]
     model: Any = models.create("gan", shape=(1, 32, 32), latent=100)
@@ -250,7 +285,8 @@ class Pair:
         script: within the project's checkout; "" for a package.
         train: for a package, what runs its trainer.
         compiled: `fit` is timed with `compile=True` as well.
-        convolutional: `fit` is timed in the memory format "channels last" as well.
+        convolutional: `fit` is timed in the memory format "channels last" as well, without and
+            with joined upsampling.
     """
 
     project: str
@@ -317,7 +353,12 @@ def images(side: int) -> Dataset:
 
 
 def ours(
-    pair: Pair, names: Namespace, steps: int, channels_last: bool = False, **options: Any
+    pair: Pair,
+    names: Namespace,
+    steps: int,
+    channels_last: bool = False,
+    joined: bool = False,
+    **options: Any,
 ) -> float:
     """Images per second of `fit` between two steps."""
     at: dict[int, float] = {}
@@ -325,9 +366,11 @@ def ours(
     def look(model: Model, step: int) -> None:
         at[step] = time.perf_counter()
 
-    model = pair.build(names)
+    model: Any = pair.build(names)
+    if joined:
+        model.generator.body = joined_upsampling(model.generator.body)
     if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     every = WARM_UP + steps
     fit(
         model, images(pair.side), steps=every, batch_size=pair.batch_size, device="cpu",
@@ -374,6 +417,9 @@ def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[
         rates["fit, compiled"] = ours(pair, names, steps, compile=True)
     if pair.convolutional:
         rates["fit, channels last"] = ours(pair, names, steps, channels_last=True)
+        rates["fit, channels last, joined"] = ours(
+            pair, names, steps, channels_last=True, joined=True
+        )
     if ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     return rates
