@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -455,9 +456,24 @@ def in_precision(precision: str, model: Model, device: torch.device) -> Iterator
 
 @contextmanager
 def _compiled(model: Model, enabled: bool) -> Iterator[None]:
-    """Compile the networks in place while inside; names and values of parameters stay."""
+    """Compile in place while inside; names and values of parameters stay.
+
+    The loss as a whole, draws included, if it is the only one of a step. Phases share tensors
+    through which the gradient flows twice, and a compiled graph can be gone back through only
+    once: of a model that has several, the networks are compiled.
+    """
     if not enabled:
         yield
+        return
+    if len(model.phases) == 1:
+        # With torch's own random numbers, so that the run is the one without compilation.
+        whole = _Loss(model)
+        whole.compile(options={"fallback_random": True})
+        vars(model)["loss"] = whole  # beside the submodules, of which it is none
+        try:
+            yield
+        finally:
+            del vars(model)["loss"]
         return
     parts = _outermost(model)
     for part in parts:
@@ -467,6 +483,17 @@ def _compiled(model: Model, enabled: bool) -> Iterator[None]:
     finally:
         for part in parts:
             part._compiled_call_impl = None
+
+
+class _Loss(nn.Module):
+    """A model's loss as a forward pass, which is what can be compiled."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.of_class = partial(type(model).loss, model)
+
+    def forward(self, phase: str, batch: Batch) -> Loss:
+        return self.of_class(phase, batch)
 
 
 def _outermost(module: nn.Module) -> list[nn.Module]:
