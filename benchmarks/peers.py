@@ -17,10 +17,9 @@ Differences that remain: images of 32 pixels are made by the projects' loaders o
 beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1, 1]; its adversarial
 autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGAN recognises codes
 with a network of its own where PyTorch-GAN shares all layers but the last with the discriminator,
-so `fit` moves more parameters there. "channels last" is `fit` on a model that was moved to that
-memory format before, by one line that could be written for the project's networks as well, and
-"joined" one whose generator has each doubling of the image in one layer with the convolution that
-follows, with the same weights and the same function of them (`UpsampledConvolution`).
+so `fit` moves more parameters there. "joined" is `fit` on a model whose generator has each doubling
+of the image in one layer with the convolution that follows, with the same weights and the same
+function of them (`UpsampledConvolution`).
 """
 
 from __future__ import annotations
@@ -285,8 +284,7 @@ class Pair:
         script: within the project's checkout; "" for a package.
         train: for a package, what runs its trainer.
         compiled: `fit` is timed with `compile=True` as well.
-        convolutional: `fit` is timed in the memory format "channels last" as well, without and
-            with joined upsampling.
+        convolutional: `fit` is timed with joined upsampling as well.
     """
 
     project: str
@@ -356,7 +354,6 @@ def ours(
     pair: Pair,
     names: Namespace,
     steps: int,
-    channels_last: bool = False,
     joined: bool = False,
     **options: Any,
 ) -> float:
@@ -369,8 +366,6 @@ def ours(
     model: Any = pair.build(names)
     if joined:
         model.generator.body = joined_upsampling(model.generator.body)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
     every = WARM_UP + steps
     fit(
         model, images(pair.side), steps=every, batch_size=pair.batch_size, device="cpu",
@@ -416,10 +411,7 @@ def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[
     if pair.compiled:
         rates["fit, compiled"] = ours(pair, names, steps, compile=True)
     if pair.convolutional:
-        rates["fit, channels last"] = ours(pair, names, steps, channels_last=True)
-        rates["fit, channels last, joined"] = ours(
-            pair, names, steps, channels_last=True, joined=True
-        )
+        rates["fit, joined"] = ours(pair, names, steps, joined=True)
     if ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     return rates

@@ -364,6 +364,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(name, number, digits, small, tmp
     assert history.watched_steps == [0, 3, 6, 9]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_convolutions_go_on_to_the_same_bits_in_any_layout(layout, tmp_path):
+    x = torch.randint(0, 256, (16, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    digits = Dataset(x.to(torch.uint8))
+
+    def model() -> Model:
+        return models.create("gan", seed=0, network="conv", latent=3).to(memory_format=layout)
+
+    whole = model()
+    fit(whole, digits, steps=6, **QUIET)
+    fit(model(), digits, steps=3, out=tmp_path, **QUIET)
+    resumed = model()
+    fit(resumed, digits, steps=6, out=tmp_path, **QUIET)
+    assert parameter_checksum(resumed) == parameter_checksum(whole)
+
+
 @pytest.mark.usefixtures("nobody_else_is_hit")
 def test_a_second_interrupt_stops_at_once(digits, small, tmp_path):
     def twice(model: Model, step: int) -> None:

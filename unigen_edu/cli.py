@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an option of the model, such as k=5 or latent=32; may be repeated",
     )
     train.add_argument("--device", **device)
-    train.add_argument("--compile", action="store_true", help="let torch.compile fuse the networks")
+    train.add_argument(
+        "--compile", action="store_true", help="let torch.compile fuse the networks or the loss"
+    )
     train.add_argument(
         "--precision", default="float32", help=f"float32, or bf16 for matrix products{default}"
     )
