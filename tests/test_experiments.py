@@ -434,6 +434,24 @@ def test_the_bound_is_that_of_the_best_look_at_images_kept_aside(run, tmp_path):
     assert vae["data"] == adversarial["data"]
 
 
+def test_the_gap_of_inference_is_that_of_the_look_that_is_reported(run, tmp_path):
+    scale = Scale("tiny", "mnist-mini", 6, 16, 100, "mlp", looks=3)
+    comparison = dataclasses.replace(BOUND, arms=BOUND.arms[:1], beside=("iwae", "inference_gap"))
+    failed, _ = run(scale, seeds=(0,), comparison=comparison)
+    assert failed == []
+    (record,) = records(tmp_path).values()
+    looks, measured = record["looks"], record["metrics"]
+    best = looks["step"].index(measured["elbo_step"])
+    assert measured["iwae"] == pytest.approx(looks["iwae test"][best], rel=1e-6)  # seven digits
+    assert measured["inference_gap"] == pytest.approx(measured["iwae"] - measured["elbo"])
+    # At the last look the model is the trained one, which `evaluate` measures by other draws.
+    assert measured["iwae_at_the_end"] == pytest.approx(looks["iwae test"][-1], abs=0.5)
+    # A bound of many draws is the higher one, by more than the error of either.
+    assert all(i > e + 0.1 for i, e in zip(looks["iwae test"], looks["elbo test"], strict=True))
+    shown = experiments.as_markdown(comparison, scale, tmp_path / "out")
+    assert "IWAE bound, 50 draws, nats" in shown
+
+
 def test_the_best_look_is_chosen_without_the_test_set():
     history = training.History(0, "cpu", 1)
     history.watched_steps = [0, 5, 10]

@@ -103,7 +103,9 @@ class Comparison:
             those kept aside).
         labelled: share of the training images that keep their labels; None: all do.
         beside: further numbers that the table shows: keys of `metrics` in the records, or
-            "training_seconds". An arm that has none of a kind shows none.
+            "training_seconds". An arm that has none of a kind shows none. With "iwae" the bound of
+            `IWAE_DRAWS` draws is measured at each look as well, and "inference_gap" is how far the
+            ELBO is below it, at the look that is reported.
         options: of every arm's model.
         lr, betas: of Adam; None: what `fit` takes for that kind of model.
         effort: relative number of steps; 1 is that of the scale.
@@ -1176,6 +1178,8 @@ def as_markdown(comparison: Comparison, scale: Scale, out: str | Path = "results
 def _in_words(key: str) -> str:
     words = {
         "elbo": "ELBO, nats",
+        "iwae": f"IWAE bound, {IWAE_DRAWS} draws, nats",
+        "inference_gap": "between the two, nats",
         "modes_assigned": "share of samples near a mode",
         "modes_covered": "modes that any sample reaches",
         "log_model_density": "log-density of test points, nats",
