@@ -120,7 +120,7 @@ def run_script(script: Path, folder: Path, clock: Clock) -> Namespace:
 # ---- the same networks ---------------------------------------------------------------------------
 
 
-def joined(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+def side_by_side(first: nn.Linear, second: nn.Linear) -> nn.Linear:
     """One layer with the outputs of both, as `Encoder` has for mean and log-variance."""
     both = nn.Linear(first.in_features, first.out_features + second.out_features)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def gan(names: Namespace) -> Model:
 def aae(names: Namespace) -> Model:
     encoder, decoder = names["encoder"], names["decoder"]
     model: Any = models.create("aae", shape=(1, 32, 32), latent=10, posterior="gaussian")
-    last = joined(encoder.mu, encoder.logvar)
+    last = side_by_side(encoder.mu, encoder.logvar)
     model.encoder.body = nn.Sequential(nn.Flatten(), *encoder.model, last)
     model.decoder.body = nn.Sequential(*decoder.model[:-1], nn.Unflatten(1, (1, 32, 32)))
     model.discriminator.body = nn.Sequential(*names["discriminator"].model[:-1])
@@ -202,7 +202,7 @@ def infogan(names: Namespace) -> Model:
     model.generator.body = convolutional_generator(names["generator"])
     trunk = [*discriminator.conv_blocks, nn.Flatten()]
     model.discriminator.body = nn.Sequential(*trunk, discriminator.adv_layer[0])
-    codes = joined(discriminator.aux_layer[0], discriminator.latent_layer[0])
+    codes = side_by_side(discriminator.aux_layer[0], discriminator.latent_layer[0])
     model.recogniser.body = nn.Sequential(*copy.deepcopy(trunk), codes)
     return model
 
@@ -211,7 +211,7 @@ def vae(names: Namespace) -> Model:
     theirs = names["model"]
     model: Any = models.create("vae", latent=20)
     model.encoder.body = nn.Sequential(
-        nn.Flatten(), theirs.fc1, nn.ReLU(), joined(theirs.fc21, theirs.fc22)
+        nn.Flatten(), theirs.fc1, nn.ReLU(), side_by_side(theirs.fc21, theirs.fc22)
     )
     model.decoder.body = nn.Sequential(
         theirs.fc3, nn.ReLU(), theirs.fc4, nn.Unflatten(1, (1, 28, 28))
@@ -226,7 +226,7 @@ def pythae_networks(name: str, **options: Any) -> Callable[[Namespace], Model]:
         model.encoder.body = nn.Sequential(
             nn.Flatten(),
             *theirs.encoder.layers,
-            joined(theirs.encoder.embedding, theirs.encoder.log_var),
+            side_by_side(theirs.encoder.embedding, theirs.encoder.log_var),
         )
         first, (last, *_) = theirs.decoder.layers
         model.decoder.body = nn.Sequential(first, last, nn.Unflatten(1, (1, 28, 28)))
@@ -284,7 +284,7 @@ class Pair:
         script: within the project's checkout; "" for a package.
         train: for a package, what runs its trainer.
         compiled: `fit` is timed with `compile=True` as well.
-        convolutional: `fit` is timed with joined upsampling as well.
+        upsamples: the generator does, and `fit` is timed with joined upsampling as well.
     """
 
     project: str
@@ -295,7 +295,7 @@ class Pair:
     script: str = ""
     train: Callable[[Clock], Namespace] | None = None
     compiled: bool = False
-    convolutional: bool = False
+    upsamples: bool = False
 
 
 PAIRS = {
@@ -307,7 +307,7 @@ PAIRS = {
         2.0,
         side=32,
         script="implementations/dcgan/dcgan.py",
-        convolutional=True,
+        upsamples=True,
     ),
     "infogan": Pair(
         "PyTorch-GAN",
@@ -315,7 +315,7 @@ PAIRS = {
         1.4,
         side=32,
         script="implementations/infogan/infogan.py",
-        convolutional=True,
+        upsamples=True,
     ),
     "vae": Pair("pytorch/examples", vae, 3.3, batch_size=128, script="vae/main.py", compiled=True),
     "pythae-vae": Pair("pythae", pythae_networks("vae"), None, train=pythae_trainer("VAE")),
@@ -410,7 +410,7 @@ def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[
     rates["fit"] = ours(pair, names, steps)
     if pair.compiled:
         rates["fit, compiled"] = ours(pair, names, steps, compile=True)
-    if pair.convolutional:
+    if pair.upsamples:
         rates["fit, joined"] = ours(pair, names, steps, joined=True)
     if ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]

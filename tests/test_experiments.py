@@ -456,11 +456,11 @@ def test_the_best_look_is_chosen_without_the_test_set():
     history = training.History(0, "cpu", 1)
     history.watched_steps = [0, 5, 10]
     history.watched = {"elbo aside": [-9.0, -3.0, -4.0], "elbo test": [-8.0, -5.0, -1.0]}
-    assert experiments.at_the_best_look(history) == {
-        "elbo": -5.0,
-        "elbo_aside": -3.0,
-        "elbo_step": 5,
-    }
+    bounds = {"elbo": -5.0, "elbo_aside": -3.0, "elbo_step": 5}
+    assert experiments.at_the_best_look(history) == bounds
+    history.watched["iwae test"] = [-7.0, -4.5, -0.5]
+    gap = {"iwae": -4.5, "inference_gap": 0.5}
+    assert experiments.at_the_best_look(history) == bounds | gap
 
 
 def test_images_kept_aside_are_trained_on_by_nobody():

@@ -38,7 +38,8 @@ def captured(monkeypatch) -> list[str]:
     def compile_eagerly(module: nn.Module, **options: object) -> None:
         found.append(type(module).__name__)
         # With decompositions, as in the compiler: "aot_eager" keeps views that do not fit.
-        real(module, backend="aot_eager_decomp_partition")
+        given = {"backend": "aot_eager_decomp_partition", "dynamic": options.get("dynamic")}
+        real(module, **given, fullgraph=type(module).__name__ == "_Loss")
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
     yield found
@@ -83,6 +84,15 @@ def test_the_only_loss_of_a_step_is_compiled_whole(name, captured):
         assert terms[term] == pytest.approx(values, abs=1e-9, rel=1e-9)
 
 
+def test_models_are_compiled_one_after_another_with_batches_of_their_own_sizes(digits, captured):
+    for name, size in (("vae", 8), ("vae", 5), ("iwae", 6)):
+        model, plain = (models.create(name, seed=0, shape=digits.shape).double() for _ in "ab")
+        settings = SETTINGS | {"steps": 2, "batch_size": size}
+        fit(model, digits, seed=0, **settings, compile=True)
+        fit(plain, digits, seed=0, **settings)
+        assert largest_gap(model, plain) < 1e-9
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_the_compiler_of_this_machine_agrees():
     points = models.create("vae", shape=(2,), latent=2, likelihood="gaussian").double()
@@ -112,6 +122,21 @@ def test_bf16_is_for_products_only(name, digits):
     first = f"{model.phases[0].name}/loss"  # before any update; later the runs part
     assert history.terms[first][0] == pytest.approx(wanted.terms[first][0], rel=0.02)
     assert history.terms[first][0] != wanted.terms[first][0]
+
+
+@pytest.mark.parametrize("name", ["aae", "vae"])
+def test_a_run_in_bf16_learns_what_one_in_float32_learns(name, digits):
+    settings = SETTINGS | {"steps": 60, "lr": 1e-2, "log_every": 20}
+    last_phase = models.get(name).phases[-1].name
+
+    def trained_in(precision: str) -> list[float]:
+        model = models.create(name, seed=0, shape=digits.shape, latent=3)
+        history = fit(model, digits, seed=0, **settings, precision=precision)
+        return history.terms[f"{last_phase}/loss"]
+
+    rounded, wanted = trained_in("bf16"), trained_in("float32")
+    assert wanted[-1] < 0.9 * wanted[0]  # there is something to learn
+    assert rounded == pytest.approx(wanted, rel=0.1)
 
 
 def test_a_run_in_bf16_is_not_continued_in_float32(tmp_path, digits):

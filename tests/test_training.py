@@ -364,13 +364,12 @@ def test_a_stopped_run_goes_on_to_the_same_bits(name, number, digits, small, tmp
     assert history.watched_steps == [0, 3, 6, 9]
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_convolutions_go_on_to_the_same_bits_in_any_layout(layout, tmp_path):
+def test_convolutions_go_on_to_the_same_bits(tmp_path):
     x = torch.randint(0, 256, (16, 1, 28, 28), generator=torch.Generator().manual_seed(1))
     digits = Dataset(x.to(torch.uint8))
 
     def model() -> Model:
-        return models.create("gan", seed=0, network="conv", latent=3).to(memory_format=layout)
+        return models.create("gan", seed=0, network="conv", latent=3)
 
     whole = model()
     fit(whole, digits, steps=6, **QUIET)
@@ -378,6 +377,8 @@ def test_convolutions_go_on_to_the_same_bits_in_any_layout(layout, tmp_path):
     resumed = model()
     fit(resumed, digits, steps=6, out=tmp_path, **QUIET)
     assert parameter_checksum(resumed) == parameter_checksum(whole)
+    # The case is not empty: moments have another layout in the file than beside their parameter.
+    assert any(p.dim() == 4 and not p.is_contiguous() for p in whole.parameters())
 
 
 @pytest.mark.usefixtures("nobody_else_is_hit")

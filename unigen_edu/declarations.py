@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from unigen_edu.errors import UnigenError
 
@@ -113,6 +114,7 @@ class _Differentiated(torch.autograd.Function):
         ctx.save_for_backward(*tensors[ctx.inputs :])
 
     @staticmethod
+    @once_differentiable  # the gradients are numbers: their own gradients are not known
     def backward(ctx: Any, *of_output: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = of_output
         gradients = (slope * gradient for gradient in ctx.saved_tensors)
@@ -128,8 +130,12 @@ def from_both_sides(
     two the reader has not moved, and the second phase does not see the move of the first. So one
     pass through the reader and back serves both: the numbers are those of two passes.
 
+    Not for second derivatives, nor inside `torch.func.grad`. In a stack of models (`torch.vmap`)
+    there are two passes.
+
     Args:
-        cost: of the samples, a scalar in which nothing but them and the reader is to be moved.
+        cost: of the samples, a scalar in which nothing but them and the reader is to be moved. It
+            makes no random draws.
         made: the samples.
         reader: a network that `cost` uses.
 

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,9 @@ def fit(
     """Train `model` on `data` by alternating its phases, one Adam for each.
 
     Args:
-        model: moved to `device` and trained in place, in the precision that it has.
+        model: moved to `device` and trained in place, in the precision that it has. On a CPU its
+            convolutions keep the memory format "channels last" afterwards: what they make is to be
+            reshaped with `reshape` or `flatten`, and not with `view`.
         data: real samples; it is kept on the device as a whole.
         steps: number of steps in all; each runs every phase once, in the declared order.
         batch_size: real samples per step, over all processes; every epoch visits them in a new
@@ -451,7 +452,8 @@ def in_precision(precision: str, model: Model, device: torch.device) -> Iterator
 
     hooks = [m.register_forward_hook(as_parameters) for m in _outermost(model)]
     try:
-        with torch.autocast(device.type, torch.bfloat16):
+        # Without its cache, which would keep the parameters as they were before the first step.
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             yield
     finally:
         for hook in hooks:
@@ -462,9 +464,9 @@ def in_precision(precision: str, model: Model, device: torch.device) -> Iterator
 def _compiled(model: Model, enabled: bool) -> Iterator[None]:
     """Compile in place while inside; names and values of parameters stay.
 
-    The loss as a whole, draws included, if it is the only one of a step. Phases share tensors
-    through which the gradient flows twice, and a compiled graph can be gone back through only
-    once: of a model that has several, the networks are compiled.
+    The loss as a whole, draws included, if it is the only one of a step. Phases share draws, and
+    the way back of the first phase would free the compiled graph in which the draws were made: of
+    a model that has several phases, the networks are compiled.
     """
     if not enabled:
         yield
@@ -472,12 +474,16 @@ def _compiled(model: Model, enabled: bool) -> Iterator[None]:
     if len(model.phases) == 1:
         # With torch's own random numbers, so that the run is the one without compilation.
         whole = _Loss(model)
-        whole.compile(options={"fallback_random": True})
+        # Not for batches of any size: draws of an unknown number cannot be compiled.
+        whole.compile(dynamic=False, options={"fallback_random": True})
+        own = vars(model).get("loss")
         vars(model)["loss"] = whole  # beside the submodules, of which it is none
         try:
             yield
         finally:
             del vars(model)["loss"]
+            if own is not None:
+                vars(model)["loss"] = own
         return
     parts = _outermost(model)
     for part in parts:
@@ -494,10 +500,10 @@ class _Loss(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.of_class = partial(type(model).loss, model)
+        self.loss = model.loss
 
     def forward(self, phase: str, batch: Batch) -> Loss:
-        return self.of_class(phase, batch)
+        return self.loss(phase, batch)
 
 
 def _outermost(module: nn.Module) -> list[nn.Module]:

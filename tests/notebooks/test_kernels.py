@@ -39,14 +39,16 @@ def test_no_other_process_can_take_a_port_from_a_kernel_that_starts(
         manager, client = nbval.kernel.start_new_kernel(
             kernel_name=nbval.kernel.CURRENT_ENV_KERNEL_NAME
         )
-        folder = Path(manager.ip).parent
-        assert len(os.listdir(folder)) == 5  # shell, iopub, stdin, heartbeat, control
-        client.execute("6 * 7", reply=True, timeout=60)
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
     finally:
         for sock in taken:
             sock.close()
+    folder = Path(manager.ip).parent
+    try:
+        assert len(os.listdir(folder)) == 5  # shell, iopub, stdin, heartbeat, control
+        client.execute("6 * 7", reply=True, timeout=60)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
     del manager, client
     gc.collect()
     assert not folder.exists()

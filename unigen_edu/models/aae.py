@@ -201,7 +201,10 @@ class AAE(Model):
         return Loss(value, {"loss": value.detach()})
 
     def reconstructions(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """E[-log q(x|z)] for the phase of the encoder and for that of the decoder, in nats."""
+        """E[-log q(x|z)] for the phase of the encoder and for that of the decoder, in nats.
+
+        Made once a step, by the phase that comes first; neither network may move before both.
+        """
 
         def cost(codes: Sample) -> Tensor:
             log_q = self.decoder.log_prob(batch.x, codes.value)

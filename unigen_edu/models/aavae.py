@@ -82,8 +82,8 @@ class ActiveAdversary(Model):
     `adversary_loss(data, generated, judge)` and `activated_loss(data, generated, judge, cost)` once
     for each pool and adds the values; `frozen(dreams)` detaches a pool of samples.
 
-    A model with the option `weights` hands it to `weigh_images` in its constructor, and one with
-    the option `samples_teach` that too.
+    A model with the option `weights` hands it to `weigh_images` in its constructor. So does one
+    with the option `samples_teach`; its generative network must be called `decoder`.
     """
 
     discriminator: nn.Module
@@ -98,7 +98,7 @@ class ActiveAdversary(Model):
         ("encoder").
 
         Raises:
-            UnigenError: it is none of these.
+            UnigenError: `weights` or `samples_teach` is none of these.
         """
         if isinstance(weights, bool) or not isinstance(weights, int | float):
             check_choice("weights", weights, ("each", "level"))

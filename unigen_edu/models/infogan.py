@@ -227,7 +227,11 @@ class InfoGAN(GAN):
         return Loss(value, {"loss": value.detach()})
 
     def recognitions(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """E[-log q(c|x)] for the phase of the generator and for that of the reader, in nats."""
+        """E[-log q(c|x)] for the phase of the generator and for that of the reader, in nats.
+
+        Made once a step, by the phase that comes first; the reader may not move before both. The
+        code is a constant here: p(c) is not learned.
+        """
         x, code, weight = self.coded(batch)
 
         def cost(images: Sample) -> Tensor:
