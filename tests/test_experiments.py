@@ -448,6 +448,8 @@ def test_the_gap_of_inference_is_that_of_the_look_that_is_reported(run, tmp_path
     assert measured["iwae_at_the_end"] == pytest.approx(looks["iwae test"][-1], abs=0.5)
     # A bound of many draws is the higher one, by more than the error of either.
     assert all(i > e + 0.1 for i, e in zip(looks["iwae test"], looks["elbo test"], strict=True))
+    (by_iwae,) = experiments.summarise(comparison, scale, tmp_path / "out", metric="iwae")
+    assert by_iwae.values == {0: measured["iwae"]}
     shown = experiments.as_markdown(comparison, scale, tmp_path / "out")
     assert "IWAE bound, 50 draws, nats" in shown
 

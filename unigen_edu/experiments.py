@@ -1049,11 +1049,14 @@ def summarise(
     scale: Scale,
     out: str | Path = "results/runs",
     against: str | None = None,
+    metric: str | None = None,
 ) -> list[Row]:
     """The rows of a comparison's table, from its records alone; an arm without one has no row.
 
     Args:
         against: name of the arm that the others are compared with; default the first.
+        metric: compare another number of the records than the comparison does, such as "iwae".
+            "Better" still means what it means there: higher, or lower.
 
     Raises:
         UnigenError: records that cannot be read, are of other settings, or of more than one set of
@@ -1074,7 +1077,7 @@ def summarise(
             )
     values = {
         name: {
-            r["seed"]: float(r["metrics"][comparison.metric])
+            r["seed"]: float(r["metrics"][metric or comparison.metric])
             for r in found
             if r["status"] == "done"
         }
