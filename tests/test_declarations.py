@@ -81,6 +81,26 @@ def test_neither_side_moves_the_other():
     assert torch.autograd.grad(for_maker, parameters, allow_unused=True) == (None, None)
 
 
+def test_the_second_phase_takes_what_the_first_left_and_a_third_asks_anew():
+    _, made, reader, cost = a_step(weighted=False)
+    batch = Batch(made.value.detach())
+
+    def side(which: int) -> torch.Tensor:
+        return batch.one_of_both("cost", which, lambda: from_both_sides(cost, made, reader))
+
+    first, second = side(0), side(1)
+    assert reader.asked == 1
+    assert first.item() == second.item()
+    with torch.no_grad():
+        for parameter in reader.parameters():
+            parameter.mul_(2.0)
+    assert side(1).item() == cost(made).item() != second.item()
+    assert side(1).requires_grad
+    with torch.no_grad():
+        side(1)
+    assert side(0).requires_grad  # what was made without gradients is not kept
+
+
 def test_both_sides_without_gradients_are_numbers():
     _, made, reader, cost = a_step(weighted=False)
     with torch.no_grad():

@@ -198,6 +198,20 @@ class Batch:
             self._shared[name] = make()
         return self._shared[name]
 
+    def one_of_both(self, name: str, side: int, make: Callable[[], tuple[T, T]]) -> T:
+        """One side, 0 or 1, of the pair `make()`; the other is kept until it is asked for, once.
+
+        For `from_both_sides`: the phase that comes second takes what the first has left. Who asks
+        for the same side again gets it made anew, with the parameters as they are then.
+        """
+        kept: T | None = self._shared.pop(f"{name}, side {side}", None)
+        if kept is not None:
+            return kept
+        pair = make()
+        if torch.is_grad_enabled():
+            self._shared[f"{name}, side {1 - side}"] = pair[1 - side]
+        return pair[side]
+
 
 def expect_codes(value: Tensor, weight: Tensor | None, batch: Batch) -> Tensor:
     """E_{p_data(x)} E_{q(z|x)} of `value` (d, B), `weight` (d, B) being that of z given x."""

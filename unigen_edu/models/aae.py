@@ -190,28 +190,30 @@ class AAE(Model):
         code, weight = self.codes(batch)
         judged = self.judged(code)
         adversarial = {n: expect_codes(F.softplus(-a), weight, batch) for n, a in judged.items()}
-        reconstruction, _ = self.reconstructions(batch)
+        reconstruction = self.reconstruction(batch, moving="encoder")
         value = P_Y * (sum(adversarial.values()) + self.strength * reconstruction)
         terms = {"loss": value, **adversarial, "-log q(x|z)": reconstruction}
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def decoder_loss(self, batch: Batch) -> Loss:
         """E[-log q(x|z)] in nats, on the codes of theta_0 (eq-codes-aae-decoder)."""
-        _, value = self.reconstructions(batch)  # this phase must not move the encoder
+        value = self.reconstruction(batch, moving="decoder")  # and not the encoder
         return Loss(value, {"loss": value.detach()})
 
-    def reconstructions(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """E[-log q(x|z)] for the phase of the encoder and for that of the decoder, in nats.
+    def reconstruction(self, batch: Batch, moving: str) -> Tensor:
+        """E[-log q(x|z)] in nats, with its gradient in the "encoder" or in the "decoder".
 
-        Made once a step, by the phase that comes first; neither network may move before both.
+        The phase that comes first makes it for both; the decoder may not move in between.
         """
 
         def cost(codes: Sample) -> Tensor:
             log_q = self.decoder.log_prob(batch.x, codes.value)
             return -expect_codes(log_q, codes.weight, batch)
 
-        return batch.once(
-            "reconstructions", lambda: from_both_sides(cost, self.codes(batch), self.decoder)
+        return batch.one_of_both(
+            "reconstruction",
+            ("encoder", "decoder").index(moving),
+            lambda: from_both_sides(cost, self.codes(batch), self.decoder),
         )
 
     def tell_apart(self, judge: nn.Module, real: Sample, made: Sample, batch: Batch) -> Loss:

@@ -216,20 +216,20 @@ class InfoGAN(GAN):
         """1/2 E[-log D(x) - lambda log q(c|x)] in nats (eq-codes-infogan)."""
         x, _, weight = self.coded(batch)
         adversarial = expect(F.softplus(-self.logits(x, batch)), weight)
-        recognition, _ = self.recognitions(batch)
+        recognition = self.recognition(batch, moving="generator")
         value = P_Y * (adversarial + self.strength * recognition)
         terms = {"loss": value, "-log D": adversarial, "-log q(c|x)": recognition}
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def code_loss(self, batch: Batch) -> Loss:
         """E[-log q(c|x)] in nats, on dreams of theta_0 (eq-codes-sleep)."""
-        _, value = self.recognitions(batch)  # this phase must not move the generator
+        value = self.recognition(batch, moving="recogniser")  # and not the generator
         return Loss(value, {"loss": value.detach()})
 
-    def recognitions(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """E[-log q(c|x)] for the phase of the generator and for that of the reader, in nats.
+    def recognition(self, batch: Batch, moving: str) -> Tensor:
+        """E[-log q(c|x)] in nats, with its gradient in the "generator" or in the "recogniser".
 
-        Made once a step, by the phase that comes first; the reader may not move before both. The
+        The phase that comes first makes it for both; the recogniser may not move in between. The
         code is a constant here: p(c) is not learned.
         """
         x, code, weight = self.coded(batch)
@@ -237,8 +237,10 @@ class InfoGAN(GAN):
         def cost(images: Sample) -> Tensor:
             return -expect(self.recogniser.log_prob(code, images.value), images.weight)
 
-        return batch.once(
-            "recognitions", lambda: from_both_sides(cost, Sample(x, weight), self.recogniser)
+        return batch.one_of_both(
+            "recognition",
+            ("generator", "recogniser").index(moving),
+            lambda: from_both_sides(cost, Sample(x, weight), self.recogniser),
         )
 
     @torch.no_grad()
