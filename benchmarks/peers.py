@@ -17,9 +17,11 @@ Differences that remain: images of 32 pixels are made by the projects' loaders o
 beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1, 1]; its adversarial
 autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGAN recognises codes
 with a network of its own where PyTorch-GAN shares all layers but the last with the discriminator,
-so `fit` moves more parameters there. "joined" is `fit` on a model whose generator has each doubling
-of the image in one layer with the convolution that follows, with the same weights and the same
-function of them (`UpsampledConvolution`).
+so `fit` moves more parameters there. "bf16" is `fit` with what enters the products of a step
+rounded to bfloat16 (`precision="bf16"`), for which many processors have instructions; the
+parameters and Adam stay in float32, as the projects have everything. "joined" is `fit` on a model
+whose generator has each doubling of the image in one layer with the convolution that follows, with
+the same weights and the same function of them (`UpsampledConvolution`).
 """
 
 from __future__ import annotations
@@ -408,8 +410,10 @@ def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[
     if not ours_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     rates["fit"] = ours(pair, names, steps)
+    rates["fit, bf16"] = ours(pair, names, steps, precision="bf16")
     if pair.compiled:
         rates["fit, compiled"] = ours(pair, names, steps, compile=True)
+        rates["fit, compiled, bf16"] = ours(pair, names, steps, compile=True, precision="bf16")
     if pair.upsamples:
         rates["fit, joined"] = ours(pair, names, steps, joined=True)
     if ours_first:

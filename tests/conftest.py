@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="where each test's random numbers start")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that compile come last: after them a process often takes no copies of itself."""
+    items.sort(key=lambda item: item.get_closest_marker("compiles") is not None)
+
+
 @pytest.fixture(autouse=True)
 def random_numbers(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(request.config.getoption("--seed"))

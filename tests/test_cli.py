@@ -342,13 +342,15 @@ def test_an_interrupt_elsewhere_is_one_line(run, monkeypatch):
 # ---- many seeds ----------------------------------------------------------------------------------
 
 
-def test_several_seeds_are_the_runs_one_by_one(run):
-    status, out, err = run("train", "gan", *SMALL, "--steps", "3", "--seed", "5", "--seeds", "2")
+@pytest.mark.parametrize("extra", [(), ("--precision", "bf16")])
+def test_several_seeds_are_the_runs_one_by_one(run, extra):
+    settings = (*SMALL, "--steps", "3", *extra)
+    status, out, err = run("train", "gan", *settings, "--seed", "5", "--seeds", "2")
     assert (status, err) == (0, "")
     sums = re.findall(r"^seed (\d+)  sha256 ([0-9a-f]{64})$", out, re.MULTILINE)
     assert [seed for seed, _ in sums] == ["5", "6"]
     for seed, found in sums:
-        alone = run("train", "gan", *SMALL, "--steps", "3", "--seed", seed, "--out", f"a{seed}")
+        alone = run("train", "gan", *settings, "--seed", seed, "--out", f"a{seed}")
         assert checksum(alone[1]) == found
         folder = Path("runs/gan-ring") / f"seed{seed}"
         files = {path.name for path in folder.iterdir()}
@@ -362,9 +364,8 @@ def test_several_seeds_are_the_runs_one_by_one(run):
     assert f"{(a + b) / 2:.4f} ± {abs(a - b) / 2**0.5:.4f}" in out
 
 
-@pytest.mark.parametrize("extra", [("--compile",), ("--precision", "bf16")])
-def test_several_seeds_go_without_what_they_cannot_have(run, extra):
-    status, _, err = run("train", "gan", *SMALL, "--steps", "3", "--seeds", "2", *extra)
+def test_several_seeds_go_without_what_they_cannot_have(run):
+    status, _, err = run("train", "gan", *SMALL, "--steps", "3", "--seeds", "2", "--compile")
     assert status == 2
     assert "train the seeds one by one" in err
     assert err.count("\n") == 1

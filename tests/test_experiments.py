@@ -206,6 +206,7 @@ def test_what_can_be_put_right_is_no_result(run, tmp_path, monkeypatch):
         ({"options": {"latent": 3}}, "of other settings"),
         ({"lr": {"discriminator": 5e-4, "generator": 1e-3}}, "of other settings"),
         ({"betas": (0.9, 0.999)}, "of other settings"),
+        ({"precision": "bf16"}, "of other settings"),
         ({"steps": 5}, "of other settings"),
         ({"options": None}, "cannot be read"),
         (None, "cannot be read"),
@@ -391,6 +392,21 @@ def test_a_comparison_may_leave_the_optimiser_to_fit(name, lr, betas, run, tmp_p
     (record,) = records(tmp_path).values()
     assert set(record["lr"].values()) == {lr}
     assert tuple(record["betas"]) == betas
+
+
+def test_an_arm_may_be_trained_in_another_precision(run, tmp_path):
+    plain = Arm("gan", {"latent": 2})
+    rounded = dataclasses.replace(plain, label="gan, bf16", precision="bf16")
+    run(seeds=(0,), comparison=dataclasses.replace(PAIR, arms=(plain, rounded)))
+    of_plain, of_rounded = records(tmp_path).values()
+    assert (of_plain["precision"], of_rounded["precision"]) == ("float32", "bf16")
+    first, other = (record["curve"]["discriminator/loss"][0] for record in (of_plain, of_rounded))
+    assert other == pytest.approx(first, rel=0.02)
+    assert other != first
+    plain_record = next((tmp_path / "out").rglob("gan/seed0.json"))
+    del of_plain["precision"]  # as in older records
+    plain_record.write_text(json.dumps(of_plain))
+    assert len(experiments.read_records(PAIR, TINY, plain, tmp_path / "out")) == 1
 
 
 def test_a_table_names_the_machine_the_day_and_the_commit(run, tmp_path):

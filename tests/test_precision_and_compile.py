@@ -11,10 +11,14 @@ from torch import nn
 
 from unigen_edu import checkpoints, models
 from unigen_edu.cli import main
+from unigen_edu.seeds import fit_seeds
 from unigen_edu.training import fit
 
 # torch's own compiler looks at the gradient of an output and is warned about it.
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute"),
+    pytest.mark.compiles,
+]
 
 SETTINGS = {"steps": 6, "batch_size": 8, "device": "cpu", "progress": False, "log_every": 2}
 
@@ -137,6 +141,23 @@ def test_a_run_in_bf16_learns_what_one_in_float32_learns(name, digits):
     rounded, wanted = trained_in("bf16"), trained_in("float32")
     assert wanted[-1] < 0.9 * wanted[0]  # there is something to learn
     assert rounded == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["processes", "stack"])
+def test_who_watches_a_run_in_bf16_sees_the_model_in_float32(method, digits):
+    def watch(model, step):
+        return {"mean": model.encoder(digits.images(slice(0, 8))).mean.double().sum().item()}
+
+    def looks(precision: str) -> list[float]:
+        (run,) = fit_seeds(
+            "vae", digits, seeds=[0], options={"latent": 3}, method=method, watch=watch,
+            precision=precision, **SETTINGS,
+        )  # fmt: skip
+        return run.history.watched["mean"]
+
+    rounded, wanted = looks("bf16"), looks("float32")
+    assert rounded[0] == wanted[0]  # before the first step, to the last bit
+    assert rounded[-1] != wanted[-1]
 
 
 def test_a_run_in_bf16_is_not_continued_in_float32(tmp_path, digits):

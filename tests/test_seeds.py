@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unigen_edu import checkpoints, data, models
 from unigen_edu import seeds as seeds_module
@@ -23,6 +24,7 @@ from unigen_edu.training import Interrupted, fit
 SEEDS = (3, 8)
 SETTINGS = {"batch_size": 7, "log_every": 2, "progress": False, "device": "cpu"}
 SMALL = {"latent": 3}
+PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm, torch.ops.aten.baddbmm)
 
 
 @pytest.fixture(params=["copied", "started"])
@@ -66,6 +68,44 @@ def test_every_seed_of_a_stack_is_the_run_by_itself(name, lr, digits):
             assert run.history.terms[term] == pytest.approx(values, abs=1e-9)
         assert not run.model.training
     assert largest_gap(runs[0].model, runs[1].model) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gan", "vae", "aae"])
+def test_a_stack_in_bf16_rounds_products_only(name, digits):
+    products: set[torch.dtype] = set()
+
+    class Note(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.overloadpacket in PRODUCTS:
+                products.update(x.dtype for x in args if isinstance(x, torch.Tensor))
+            return function(*args, **(kwargs or {}))
+
+    def first_losses(precision: str) -> list[float]:
+        runs = fit_seeds(
+            name, digits, seeds=SEEDS, steps=1, options=SMALL, method="stack",
+            precision=precision, **SETTINGS | {"log_every": 1},
+        )  # fmt: skip
+        assert {p.dtype for run in runs for p in run.model.parameters()} == {torch.float32}
+        first = runs[0].model.phases[0].name  # before any update
+        return [run.history.terms[f"{first}/loss"][0] for run in runs]
+
+    wanted = first_losses("float32")
+    with Note():
+        rounded = first_losses("bf16")
+    assert products == {torch.bfloat16}
+    assert rounded == pytest.approx(wanted, rel=1e-2)
+    assert rounded != wanted
+
+
+@pytest.mark.parametrize("threads", [[], ["python", "pt_autograd_0"]])
+def test_where_autograd_has_threads_no_copies_are_taken(threads, monkeypatch, tmp_path):
+    if sys.platform != "linux" or torch.accelerator.is_available():
+        pytest.skip("this machine takes no copies of processes")
+    for i, name in enumerate(threads):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "comm").write_text(f"{name}\n")
+    monkeypatch.setattr(seeds_module, "THREADS", tmp_path)
+    assert seeds_module._may_copy() is (not threads)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -432,7 +472,8 @@ def test_in_a_daemon_new_processes_are_started(monkeypatch):
         ({"method": "threads"}, "no method 'threads'; choose one of: auto, processes, stack"),
         ({"processes": 0}, "processes is 0"),
         ({"steps": 0}, "steps is 0"),
-        ({"precision": "bf16"}, "no setting 'precision'"),
+        ({"compile": True}, "no setting 'compile'"),
+        ({"precision": "bf17"}, "no precision 'bf17'"),
         ({"options": {"latnet": 3}}, "Did you mean 'latent'?"),
         ({"batch_size": 22}, "has only 21 samples"),
     ],

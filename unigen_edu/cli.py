@@ -269,15 +269,16 @@ def _train(given: argparse.Namespace) -> int:
         "batch_size": given.batch_size,
         "lr": _step_sizes(given.lr, model_class),
         "device": given.device,
+        "precision": given.precision,
         "resume": not given.fresh,
         "progress": not given.quiet,
     }
     if given.seeds < 1:
         raise UnigenError(f"--seeds is {given.seeds}, but there must be at least 1.")
     if given.seeds > 1:
-        if given.compile or given.precision != "float32" or started_by_torchrun():
+        if given.compile or started_by_torchrun():
             raise UnigenError(
-                "--seeds goes with neither --compile, nor --precision, nor torchrun: "
+                "--seeds goes with neither --compile nor torchrun: "
                 "train the seeds one by one for these."
             )
         return _train_seeds(given, train_set, options, Path("runs") / folder, settings)
@@ -292,7 +293,6 @@ def _train(given: argparse.Namespace) -> int:
         seed=given.seed,
         out=out,
         compile=given.compile,
-        precision=given.precision,
         **settings,
     )
     if not is_first():

@@ -71,12 +71,14 @@ class Arm:
         model, options: as for `models.create`.
         label: name of the arm; "" for that of the model.
         lr: step sizes of phases that differ from the comparison's.
+        precision: of the products in training, as for `fit`.
     """
 
     model: str
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     lr: Mapping[str, float] = field(default_factory=dict)
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
@@ -213,8 +215,9 @@ def _longer(found: Comparison, *controls: Arm, effort: float) -> Comparison:
     """All arms, with controls, until they no longer rise, and with seeds that are new again."""
     return replace(
         found,
-        name=f"{found.name}-longer",
-        title=f"{found.title}, with other seeds, {effort:.0f} times as long",
+        name=f"{found.name.removesuffix('-again')}-longer",
+        title=f"{found.title.removesuffix(', with other seeds')}, with other seeds, "
+        f"{effort:.0f} times as long",
         arms=(*found.arms, *controls),
         effort=effort,
         first_seed=20,
@@ -251,6 +254,18 @@ def _by_pupil(found: Comparison, model: str, dose: float, larger: Sequence[float
         arms=(found.arms[0], *constant, *pupils),
         beside=("iwae", "inference_gap"),
         first_seed=40,
+    )
+
+
+def _rounded(found: Comparison, model: str) -> Comparison:
+    """Does it cost anything to round what enters the products of a training step?"""
+    return replace(
+        found,
+        name=f"{model}-bf16",
+        title=f"{models.get(model).title}: products of training in bfloat16",
+        arms=(Arm(model), Arm(model, {}, f"{model}, bf16", precision="bf16")),
+        beside=("inception_score", "training_seconds"),
+        effort=4.0,
     )
 
 
@@ -349,6 +364,11 @@ _OF_USPS = replace(
     size=28,
 )
 
+_IMPORTANCE_AGAIN = [
+    _again(found, "iwgan", Arm("iwgan", {"power": 0.0}, "iwgan, equal weights"))
+    for found in (_OF_CLOTHES, _OF_USPS)
+]
+
 COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "gan-iwgan",
@@ -399,9 +419,12 @@ COMPARISONS: tuple[Comparison, ...] = (
     _SAMPLES,
     _OF_CLOTHES,
     _OF_USPS,
+    *_IMPORTANCE_AGAIN,
+    _longer(_IMPORTANCE_AGAIN[1], effort=4.0),
+    _rounded(_SAMPLES, "gan"),
     *(
-        _again(found, "iwgan", Arm("iwgan", {"power": 0.0}, "iwgan, equal weights"))
-        for found in (_OF_CLOTHES, _OF_USPS)
+        _rounded(replace(_SAMPLES, metric="elbo", higher_is_better=True), model)
+        for model in ("vae", "iwae")
     ),
     Comparison(
         "f-divergences",
@@ -860,6 +883,7 @@ def _training_settings(comparison: Comparison, arm: Arm, scale: Scale) -> dict[s
         "steps": round(scale.steps * comparison.effort),
         "lr": step_sizes(model, comparison.lr) | dict(arm.lr),
         "betas": comparison.betas or decay_rates(model),
+        "precision": arm.precision,
     }
 
 
@@ -1028,6 +1052,7 @@ def read_records(comparison: Comparison, scale: Scale, arm: Arm, out: str | Path
                 **_training_settings(comparison, arm, scale),
             }
             declared = json.dumps(settings)  # as a record holds them: tuples are lists
+            record.setdefault("precision", "float32")  # records did not always say it
             same = all(record[key] == value for key, value in json.loads(declared).items())
             same = same and set(arm.options.items()) <= set(record["options"].items())
             seed = int(record["seed"])

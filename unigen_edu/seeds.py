@@ -46,6 +46,7 @@ from unigen_edu.training import (
     Stop,
     Watch,
     fit,
+    in_precision,
     laid_out_like,
     look_at,
     own_random_numbers,
@@ -61,6 +62,8 @@ from unigen_edu.training import (
 )
 
 __all__ = ["SeedRun", "fit_seeds"]
+
+THREADS = Path("/proc/self/task")  # of this process, on Linux
 
 
 class SeedRun(NamedTuple):
@@ -102,8 +105,8 @@ def fit_seeds(
         out: folder; each seed keeps its checkpoints in `out/seed<s>`, from which the same call
             continues, by either method. None keeps nothing on disk.
         progress: show a progress bar.
-        settings: further arguments of `fit`: batch_size, lr, betas, log_every, watch, watch_every,
-            resume, checkpoint_seconds.
+        settings: further arguments of `fit`: batch_size, lr, betas, precision, log_every, watch,
+            watch_every, resume, checkpoint_seconds.
 
     Returns:
         The runs, in the order of `seeds`.
@@ -119,9 +122,8 @@ def fit_seeds(
         raise UnigenError(f"There is no method '{method}'; choose one of: auto, processes, stack.")
     if processes is not None and processes < 1:
         raise UnigenError(f"processes is {processes}, but at least 1 must do the work.")
-    unknown = {"compile", "precision"} & set(settings)
-    if unknown:
-        raise UnigenError(f"fit_seeds has no setting '{min(unknown)}': use fit, seed by seed.")
+    if "compile" in settings:
+        raise UnigenError("fit_seeds has no setting 'compile': use fit, seed by seed.")
     target = pick_device(device)
     if method == "auto":
         method = "processes" if target.type == "cpu" else "stack"
@@ -307,14 +309,24 @@ def _work(job: _Job, seeds: list[int], own: Path, say: Callable[[int], Any]) -> 
 def _may_copy() -> bool:
     """Whether a copy of this process can train, which saves the seconds that a new one takes.
 
-    Not beside a GPU: autograd keeps threads for it, which a copy would lack. Not on macOS, whose
-    libraries forbid it.
+    Not where autograd keeps threads, which a copy would lack: beside a GPU, and often after
+    something was compiled. Not on macOS, whose libraries forbid it.
     """
     return (
         sys.platform == "linux"
         and not torch.accelerator.is_available()
+        and not _autograd_has_threads()
         and not multiprocessing.current_process().daemon  # may have no children of this kind
     )
+
+
+def _autograd_has_threads() -> bool:
+    """Whether it does, on Linux, where threads have names."""
+    for name in THREADS.glob("*/comm"):
+        with contextlib.suppress(OSError):  # a thread that has ended since
+            if name.read_text(encoding="utf-8", errors="replace").startswith("pt_autograd"):
+                return True
+    return False
 
 
 class _Copied(_Worker):
@@ -411,6 +423,7 @@ class _Stack:
         self.parameters: dict[str, Tensor] = parameters
         self.buffers: dict[str, Tensor] = buffers
         self.losses = _Losses(copy.deepcopy(self.models[0]))
+        self.precision: str = job.settings.get("precision", "float32")
         self.noise = [
             torch.Generator(job.device).manual_seed(stream_seed(seed, "noise")) for seed in seeds
         ]
@@ -429,11 +442,12 @@ class _Stack:
     def learn_requests(self, batch: Batch) -> None:
         """Run each phase once on a copy of the first model to see which noise it asks for."""
         trial = copy.deepcopy(self.models[0])
-        for phase in trial.phases:
-            source = Recorded()
-            with drawn_by(source):
-                trial.loss(phase.name, batch)
-            self.requests[phase.name] = source.requests
+        with in_precision(self.precision, trial, self.device):
+            for phase in trial.phases:
+                source = Recorded()
+                with drawn_by(source):
+                    trial.loss(phase.name, batch)
+                self.requests[phase.name] = source.requests
 
     def loss(self, phase: str, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Values (S,) and terms (S,) of a phase on a stacked batch.
@@ -617,6 +631,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     )  # fmt: skip
     with (
         repeatable_convolutions(job.device),
+        in_precision(stack.precision, stack.losses, job.device),
         stop_requests(enabled=job.out is not None) as stop,
         bar,
     ):

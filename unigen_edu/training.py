@@ -153,9 +153,9 @@ def fit(
         log_every: steps per logging interval.
         progress: show a progress bar.
         watch: called as `watch(model, step)` before the first step, every `watch_every` steps and
-            after the last, in evaluation mode, without gradient and with random numbers of its
-            own, so that looking does not change the run. A returned dict goes to the history. With
-            several processes the first one looks.
+            after the last, in evaluation mode, without gradient, in the precision of the parameters
+            and with random numbers of its own, so that looking does not change the run. A returned
+            dict goes to the history. With several processes the first one looks.
         compile: let `torch.compile` fuse the networks, or the whole loss of a model with a single
             phase: up to a minute at the start, faster steps after.
         precision: "float32" (rather: that of the parameters), or "bf16": matrix products and
@@ -441,7 +441,7 @@ def check_precision(precision: str, model: Model) -> None:
 
 
 @contextmanager
-def in_precision(precision: str, model: Model, device: torch.device) -> Iterator[None]:
+def in_precision(precision: str, model: nn.Module, device: torch.device) -> Iterator[None]:
     """Networks in bfloat16 where that is safe; their outputs, and so the losses, in float32."""
     if precision == "float32":
         yield
@@ -691,7 +691,11 @@ def look_at(
     if history.watched_steps and history.watched_steps[-1] == step:
         return
     model.eval()
-    with torch.no_grad(), own_random_numbers(stream_seed(seed, "watch", step), device):
+    with (
+        torch.no_grad(),
+        own_random_numbers(stream_seed(seed, "watch", step), device),
+        torch.autocast(device.type, enabled=False),
+    ):
         numbers = watch(model, step) or {}
     model.train()
     history.watched_steps.append(step)
