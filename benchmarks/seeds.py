@@ -7,6 +7,8 @@
 in turn     `fit`, seed by seed, with the threads that torch takes by default.
 one thread  The same with one thread, which for small networks is often the faster.
 fit_seeds   All seeds in one call, from call to return: processes on a CPU, a stack on a GPU.
+graph       On an NVIDIA GPU: the same, each step of the stack launched as one CUDA graph; and
+            "graph, bf16" with products in bfloat16.
 
 The ways alternate over the rounds; a ratio is the median of the ratios within a round. With it goes
 what the machine allows: the matrix products that two processes do together over those that one does
@@ -117,9 +119,9 @@ def main() -> int:
         synchronise(device)
         torch.set_num_threads(threads)
 
-    def at_once(name: str, source: data.Dataset) -> None:
+    def at_once(name: str, source: data.Dataset, **more: Any) -> None:
         options = options_on(name, source)
-        fit_seeds(name, source, seeds=range(given.seeds), options=options, **settings)
+        fit_seeds(name, source, seeds=range(given.seeds), options=options, **settings, **more)
 
     found = {}
     machine = {}
@@ -136,6 +138,8 @@ def main() -> int:
                 "compile": partial(one, threads, 1, compile=True),
                 "bf16": partial(one, threads, 1, precision="bf16"),
             }
+            if device.type == "cuda":
+                ways["graph"] = partial(one, threads, 1, graph=True)
             ways["compile"]()  # the compiler's own time is paid once, here
             base = "plain"
         else:
@@ -144,6 +148,9 @@ def main() -> int:
                 "one thread": partial(one, 1, given.seeds),
                 "fit_seeds": partial(at_once, name, source),
             }
+            if device.type == "cuda":
+                ways["graph"] = partial(at_once, name, source, graph=True)
+                ways["graph, bf16"] = partial(at_once, name, source, graph=True, precision="bf16")
             base = "in turn"
         found[f"{name}, {of}"] = compared = compare(ways, given.rounds, base)
         shown = {k: v for k, v in compared.items() if k != "seconds"}

@@ -1,10 +1,10 @@
 """Images per second of `unigen_edu.training.fit` beside two loops on the same networks.
 
     python benchmarks/throughput.py                      # GAN, VAE and IWGAN on this machine's CPU
-    python benchmarks/throughput.py --models gan --steps 300 --rounds 7 --device cuda
+    python benchmarks/throughput.py --models gan --steps 300 --rounds 7 --device cuda --network conv
 
-Three ways to do the same number of steps, on the same networks (those of `models.create`), the same
-images, the same batch size and the same Adam settings:
+Three ways, four on an NVIDIA GPU, to do the same number of steps, on the same networks (those of
+`models.create`), the same images, the same batch size and the same Adam settings:
 
 plain   The loop of a textbook, written out below: PIL images through `ToTensor` and a `DataLoader`
         without workers, new fakes for each of the two steps of a GAN, real and generated images in
@@ -14,8 +14,12 @@ tight   No library at all: resident tensor, shuffled indices, one set of fakes a
         the moved parameters only, fused Adam, nothing recorded. What `fit` loses against it is the
         price of what it adds: recorded terms, gradient norms, the guard against NaN, checkpoints.
 fit     `fit(model, data, ...)`, timed from call to return, its own set-up included.
+graph   `fit(..., graph=True)`, likewise, on an NVIDIA GPU: each step is launched as one CUDA graph.
 
-The three run in alternation and in a new order each round, so that a machine that slows down slows
+There the kernels are summed up as well: the share of the time of `fit` and `graph` in which the
+device computes is what no launching could save.
+
+The ways run in alternation and in a new order each round, so that a machine that slows down slows
 all of them. The ratios are medians over rounds of the ratio *within* a round, once by the clock and
 once by the processor time that the process was given; the second is the steadier where others use
 the machine, and says nothing on a GPU.
@@ -33,6 +37,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +58,12 @@ from unigen_edu.models.iwgan import IWGAN  # noqa: E402
 from unigen_edu.models.vae import VAE  # noqa: E402
 from unigen_edu.training import fit, pick_device  # noqa: E402
 
-TARGETS = {"gan": 2.0, "vae": 1.5}  # fit / plain, two CPU cores
+# The fastest way of fit over plain: two CPU cores, and an H200.
+TARGETS: dict[tuple[str, str], dict[str, float]] = {
+    ("cpu", "mlp"): {"gan": 2.0, "vae": 1.5},
+    ("cuda", "mlp"): {"gan": 10.0, "vae": 10.0},
+    ("cuda", "conv"): {"gan": 5.0},
+}
 GAME: dict[str, Any] = {"lr": 5e-4, "betas": (0.5, 0.999)}  # what fit takes by default
 ALONE: dict[str, Any] = {"lr": 1e-3, "betas": (0.9, 0.999)}
 
@@ -210,8 +220,14 @@ def tight_vae(model: VAE, source: Dataset, steps: int, batch: int, device: torch
         descend(reconstruction + kl_q_p, optimiser)
 
 
-def fitted(model: Any, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
-    fit(model, source, steps=steps, batch_size=batch, device=device, progress=False)
+def fitted(
+    model: Any, source: Dataset, steps: int, batch: int, device: torch.device, graph: bool = False
+) -> None:
+    fit(model, source, steps=steps, batch_size=batch, device=device, progress=False, graph=graph)
+
+
+def graphed(model: Any, source: Dataset, steps: int, batch: int, device: torch.device) -> None:
+    fitted(model, source, steps, batch, device, graph=True)
 
 
 LOOPS: dict[str, dict[str, Loop]] = {
@@ -225,10 +241,11 @@ LOOPS: dict[str, dict[str, Loop]] = {
 
 
 def images_per_second(
-    loop: Loop, name: str, source: Dataset, steps: int, batch: int, device: torch.device
-) -> tuple[float, float]:
+    loop: Loop, name: str, source: Dataset, steps: int, batch: int, device: torch.device,
+    network: str = "mlp",
+) -> tuple[float, float]:  # fmt: skip
     """Images per second of the clock and per second of processor time, in one run of `loop`."""
-    model = models.create(name, shape=source.shape, network="mlp").to(device).train()
+    model = models.create(name, shape=source.shape, network=network).to(device).train()
     torch.manual_seed(0)
     wait(device)
     started, spent = time.perf_counter(), time.process_time()
@@ -236,6 +253,16 @@ def images_per_second(
     wait(device)
     elapsed, spent = time.perf_counter() - started, time.process_time() - spent
     return round(steps * batch / elapsed, 1), round(steps * batch / spent, 1)
+
+
+def seconds_of_operations(run: Callable[[], object], device: torch.device) -> float:
+    """Sum of the durations of the kernels on the device (on a CPU: of the operations)."""
+    activity = getattr(torch.profiler.ProfilerActivity, device.type.upper())
+    with torch.profiler.profile(activities=[activity]) as found:
+        run()
+        wait(device)
+    kind = "cpu" if device.type == "cpu" else "device"
+    return sum(getattr(e, f"self_{kind}_time_total") for e in found.key_averages()) / 1e6
 
 
 def wait(device: torch.device) -> None:
@@ -246,30 +273,50 @@ def wait(device: torch.device) -> None:
 
 
 def measure(
-    name: str, source: Dataset, steps: int, rounds: int, batch: int, device: torch.device
-) -> dict[str, Any]:
-    """Rates of the three loops in `rounds` rounds, and the medians of their ratios."""
-    loops = LOOPS[name]
-    for loop in loops.values():
-        images_per_second(loop, name, source, max(1, steps // 10), batch, device)  # warm up
+    name: str, source: Dataset, steps: int, rounds: int, batch: int, device: torch.device,
+    network: str = "mlp",
+) -> dict[str, Any]:  # fmt: skip
+    """Rates of the loops in `rounds` rounds, and the medians of their ratios."""
+    loops = dict(LOOPS[name])
+    if device.type == "cuda":
+        loops["graph"] = graphed
+
+    def rate(way: str, steps: int) -> tuple[float, float]:
+        return images_per_second(loops[way], name, source, steps, batch, device, network)
+
+    for way in loops:
+        rate(way, max(1, steps // 10))  # warm up
     rates: dict[str, list[tuple[float, float]]] = {way: [] for way in loops}
     for i in range(rounds):
         ways = list(loops)
-        for way in ways[i % 3 :] + ways[: i % 3]:
-            rates[way].append(images_per_second(loops[way], name, source, steps, batch, device))
+        turn = i % len(ways)
+        for way in ways[turn:] + ways[:turn]:
+            rates[way].append(rate(way, steps))
 
-    def ratio(way: str, clock: int) -> float:
-        within = [f[clock] / r[clock] for f, r in zip(rates["fit"], rates[way], strict=True)]
+    def ratio(way: str, clock: int, of: str = "fit") -> float:
+        within = [f[clock] / r[clock] for f, r in zip(rates[of], rates[way], strict=True)]
         return round(statistics.median(within), 3)
 
     def medians(clock: int) -> dict[str, float]:
         return {way: statistics.median(r[clock] for r in found) for way, found in rates.items()}
 
+    on_gpu: dict[str, Any] = {}
+    if device.type == "cuda":
+        on_gpu = {f"graph_over_{way}": ratio(way, 0, "graph") for way in ("plain", "tight", "fit")}
+        on_gpu["share_of_kernels"] = {
+            way: round(
+                seconds_of_operations(partial(rate, way, steps), device)
+                / (steps * batch / medians(0)[way]),
+                3,
+            )
+            for way in ("fit", "graph")
+        }
     return {
         "images_per_second": medians(0),
         "fit_over_plain": ratio("plain", 0),
         "fit_over_tight": ratio("tight", 0),
-        "target_fit_over_plain": TARGETS.get(name),
+        **on_gpu,
+        "target_over_plain": TARGETS.get((device.type, network), {}).get(name),
         "by_processor_time": {
             "images_per_second": medians(1),
             "fit_over_plain": ratio("plain", 1),
@@ -323,6 +370,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=150, help="steps of each measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each loop")
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--network", default="mlp", choices=["mlp", "conv"])
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, mps")
     parser.add_argument("--out", type=Path, help="JSON to write; default results/benchmark_*.json")
     given = parser.parse_args()
@@ -331,16 +379,23 @@ def main() -> int:
     source = data.load("mnist-mini", "train", device=device)
     found = {}
     for name in given.models:
-        found[name] = measure(name, source, given.steps, given.rounds, given.batch_size, device)
+        found[name] = measure(
+            name, source, given.steps, given.rounds, given.batch_size, device, given.network
+        )
         rates = ", ".join(f"{w} {r:.0f}" for w, r in found[name]["images_per_second"].items())
         for way in ("plain", "tight"):
             by_clock = found[name][f"fit_over_{way}"]
             by_processor = found[name]["by_processor_time"][f"fit_over_{way}"]
             rates += f"; fit/{way} {by_clock:.2f} ({by_processor:.2f} by processor time)"
+        if device.type == "cuda":
+            share = found[name]["share_of_kernels"]
+            rates += (
+                f"; graph/plain {found[name]['graph_over_plain']:.2f}; share of kernels {share}"
+            )
         print(f"{name:<6} images/s: {rates}", flush=True)
     settings = {
         "data": "mnist-mini",
-        "network": "mlp",
+        "network": given.network,
         "batch_size": given.batch_size,
         "steps": given.steps,
         "rounds": given.rounds,

@@ -131,7 +131,7 @@ step = training._step
 
 def step_and_stop(*arguments):
     step(*arguments)
-    if arguments[4] == 7:
+    if int(arguments[3].step) == 7:
         os.kill(os.getpid(), signal.SIGINT)
 
 training._step = step_and_stop

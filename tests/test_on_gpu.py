@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -135,6 +137,28 @@ def test_without_a_gpu_nothing_is_run(monkeypatch, capsys):
     assert "this is for a GPU" in capsys.readouterr().err
 
 
+class Understood(Exception):
+    """A script has taken its arguments."""
+
+
+SCRIPTS = [stage for stage in on_gpu.stages() if stage.command[1].endswith(".py")]
+
+
+@pytest.mark.parametrize("stage", SCRIPTS, ids=lambda stage: stage.name)
+def test_the_scripts_understand_their_arguments(stage, monkeypatch):
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(self, *given, **named):
+        parse(self, *given, **named)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    monkeypatch.setattr(sys, "argv", list(stage.command[1:]))
+    monkeypatch.setattr(sys, "path", [str(ROOT / stage.command[1]), *sys.path])
+    with pytest.raises(Understood):
+        runpy.run_path(str(ROOT / stage.command[1]), run_name="__main__")
+
+
 def test_the_commands_are_ones_that_exist():
     found = on_gpu.stages()
     assert len({stage.name for stage in found}) == len(found)
@@ -144,10 +168,7 @@ def test_the_commands_are_ones_that_exist():
     parser = cli._parser()
     for stage in tables:
         given = parser.parse_args(stage.command[3:])
-        assert (given.scale, given.device) == ("paper", "cuda")
-    for stage in found:
-        if stage.command[1].endswith(".py"):
-            assert (ROOT / stage.command[1]).exists()
+        assert (given.scale, given.device, given.graph) == ("paper", "cuda", True)
     chapters = [stage for stage in found if stage.name.startswith("chapter-")]
     assert len(chapters) == len(list((ROOT / "book").glob("[0-9][0-9]_*.ipynb"))) == 20
     notebook = json.loads((ROOT / "book" / f"{chapters[0].command[-1]}.ipynb").read_text())

@@ -541,19 +541,21 @@ def one_step(model: Model, data: Dataset, device: str = "cpu"):
     model.to(target).train()
     optimisers = training._optimisers(model, training.step_sizes(model, 1e-3), (0.5, 0.999), target)
     log = training._DeviceLog(model, target)
-    batches = training._batches(data.to(target), 8, 0, 0, torch.float32)
+    data = data.to(target)
+    rows = training._rows(data, 8, 0, 0)
 
-    def step(number: int) -> None:
-        training._step(model, next(batches), optimisers, log, number)
+    def step() -> None:
+        batch = training._batch(data, next(rows), torch.float32)
+        training._step(model, batch, optimisers, log)
 
-    step(1)
+    step()
     return step
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_step_waits_for_the_device(name, digits, small):
     step = one_step(small(name), digits)
-    assert operations_that_wait(lambda: step(2)) == []
+    assert operations_that_wait(step) == []
 
 
 def test_a_loss_that_waits_is_found(digits):
@@ -564,7 +566,7 @@ def test_a_loss_that_waits_is_found(digits):
             return loss
 
     step = one_step(Waits(shape=(1, 4, 4), latent=3), digits)
-    assert operations_that_wait(lambda: step(2)) == ["aten::_local_scalar_dense"]
+    assert operations_that_wait(step) == ["aten::_local_scalar_dense"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -575,7 +577,7 @@ def test_no_step_waits_for_a_real_device(device, name, digits, small):
     torch.cuda.set_sync_debug_mode("error")
     waited = None
     try:
-        step(2)
+        step()
     except RuntimeError as error:
         waited = error
     finally:

@@ -62,6 +62,7 @@ def stages(device: str = "cuda") -> list[Stage]:
              "tests/test_precision_and_compile.py"),
             minutes=7,
         ),
+        Stage("graphs", (python, "-m", "pytest", "-q", "tests/test_graphs.py"), minutes=7),
         Stage("speed-mlp", (python, "benchmarks/throughput.py", *on), minutes=7),
         Stage(
             "speed-conv",
@@ -70,6 +71,12 @@ def stages(device: str = "cuda") -> list[Stage]:
             minutes=7,
         ),
         Stage("speed-seeds", (python, "benchmarks/seeds.py", *on), minutes=7),
+        Stage(
+            "speed-seeds-conv",
+            (python, "benchmarks/seeds.py", *on, "--network", "conv", "--models", "gan",
+             "--out", f"results/benchmark_seeds_{device}_conv.json"),
+            minutes=7,
+        ),
         Stage("speed-options", (python, "benchmarks/seeds.py", *on, "--options"), minutes=7),
     ]  # fmt: skip
     for comparison in COMPARISONS:
@@ -77,7 +84,7 @@ def stages(device: str = "cuda") -> list[Stage]:
             Stage(
                 f"table-{comparison.table}-{comparison.name}",
                 (python, "-m", "unigen_edu", "reproduce", comparison.name, "--scale", "paper",
-                 *on, "--quiet"),
+                 *on, "--graph", "--quiet"),
             )
         )  # fmt: skip
     for notebook in sorted((ROOT / "book").glob("[0-9][0-9]_*.ipynb")):

@@ -36,6 +36,7 @@ from unigen_edu.classifier import READ_AS, ImageClassifier, classifier_of
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import NotFinite, UnigenError
+from unigen_edu.graphs import check_graph
 from unigen_edu.seeds import SeedRun, fit_seeds
 from unigen_edu.training import History, decay_rates, pick_device, step_sizes
 
@@ -740,6 +741,7 @@ def reproduce(
     *,
     seeds: Sequence[int] = tuple(range(10)),
     device: str | torch.device = "auto",
+    graph: bool = False,
     out: str | Path = "results/runs",
     work: str | Path = "runs/reproduce",
     root: str | Path | None = None,
@@ -755,6 +757,7 @@ def reproduce(
         seeds: the same for every arm; counted from the comparison's `first_seed`.
         device: as for `fit`. On a GPU the seeds of an arm are trained as one stack, on a CPU side
             by side.
+        graph: as for `fit`.
         out: folder of the records.
         work: folder of unfinished runs; each is deleted once its record is written, done or failed.
         root, verify: as in `data.load`.
@@ -769,6 +772,8 @@ def reproduce(
         Interrupted: on Ctrl-C or SIGTERM, after checkpoints were written.
     """
     target, commit = pick_device(device), _commit()
+    if graph:
+        check_graph(target)
     checkpoints.prepare_folder(out)
     comparisons = list(comparisons)
     for comparison in comparisons:
@@ -814,7 +819,7 @@ def reproduce(
         started = time.perf_counter()
         try:
             failed += _run_arm(
-                comparison, arm, scale, missing, target, Path(out), Path(work), how,
+                comparison, arm, scale, missing, target, graph, Path(out), Path(work), how,
                 classifiers[comparison.name], progress, commit,
             )  # fmt: skip
         except torch.OutOfMemoryError:
@@ -893,6 +898,7 @@ def _run_arm(
     scale: Scale,
     seeds: list[int],
     target: torch.device,
+    graph: bool,
     out: Path,
     work: Path,
     how: Mapping[str, Any],
@@ -942,8 +948,8 @@ def _run_arm(
 
     def train(some: list[int]) -> list[SeedRun]:
         return fit_seeds(
-            arm.model, train_set, seeds=some, device=target, out=folder, progress=progress,
-            **settings, **watch,
+            arm.model, train_set, seeds=some, device=target, graph=graph, out=folder,
+            progress=progress, **settings, **watch,
         )  # fmt: skip
 
     def keep(run: SeedRun) -> None:

@@ -37,6 +37,7 @@ from unigen_edu import checkpoints, models
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Batch, Model
 from unigen_edu.errors import NotFinite, UnigenError
+from unigen_edu.graphs import Graphed, check_graph
 from unigen_edu.noise import Recorded, Replayed, Request, drawn_by
 from unigen_edu.training import (
     NOTHING_KEPT,
@@ -105,8 +106,8 @@ def fit_seeds(
         out: folder; each seed keeps its checkpoints in `out/seed<s>`, from which the same call
             continues, by either method. None keeps nothing on disk.
         progress: show a progress bar.
-        settings: further arguments of `fit`: batch_size, lr, betas, precision, log_every, watch,
-            watch_every, resume, checkpoint_seconds.
+        settings: further arguments of `fit`: batch_size, lr, betas, precision, graph, log_every,
+            watch, watch_every, resume, checkpoint_seconds.
 
     Returns:
         The runs, in the order of `seeds`.
@@ -142,6 +143,8 @@ def fit_seeds(
         settings=settings,
     )
     job.check(seeds)
+    if settings.get("graph"):
+        check_graph(target)
     if method == "stack":
         return _as_stack(job, seeds, progress)
     count = min(processes or os.cpu_count() or 1, len(seeds))
@@ -168,7 +171,7 @@ class _Job:
         return None if self.out is None else checkpoints.prepare_folder(self.out) / f"seed{seed}"
 
     def prepared(self, seed: int, model: Model) -> Run:
-        allowed = {k: v for k, v in self.settings.items() if k not in ("progress",)}
+        allowed = {k: v for k, v in self.settings.items() if k not in ("progress", "graph")}
         return prepare(
             model, self.data, steps=self.steps, seed=seed, device=self.device,
             out=self.folder(seed), **allowed,
@@ -554,30 +557,32 @@ def _filled(thing: Any, leaves: Any) -> Any:
     return thing
 
 
-def _stacked_batches(job: _Job, runs: list[Run], seeds: list[int], first: int) -> Any:
-    """Endless batches, each with the samples that every seed would see in this step."""
-    data, other = runs[0].data, runs[0].data.other
+def _stacked_rows(run: Run, seeds: list[int], first: int) -> Iterator[tuple[Tensor, ...]]:
+    """Positions (S, B) of the samples that every seed would see in each step, endlessly, with those
+    of the second stream beside them."""
 
-    def rows(part: Dataset, purpose: str) -> Any:
-        size = min(runs[0].batch_size, len(part))
-        return zip(*(rows_of_steps(part, size, s, first, purpose) for s in seeds), strict=True)
+    def rows(part: Dataset, purpose: str) -> Iterator[Tensor]:
+        size = min(run.batch_size, len(part))
+        of_seeds = (rows_of_steps(part, size, s, first, purpose) for s in seeds)
+        return (torch.stack(chosen) for chosen in zip(*of_seeds, strict=True))
 
-    def taken(part: Dataset, chosen: tuple[Tensor, ...], prefix: str) -> dict[str, Tensor]:
-        index = torch.stack(chosen)  # (S, B)
+    if run.data.other is None:
+        return ((index,) for index in rows(run.data, "order"))
+    return zip(rows(run.data, "order"), rows(run.data.other, "order of the other"), strict=False)
+
+
+def _stacked_batch(data: Dataset, rows: Sequence[Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The samples at these positions."""
+
+    def taken(part: Dataset, index: Tensor, prefix: str) -> dict[str, Tensor]:
         x = part.images(index.flatten()).unflatten(0, index.shape)
-        found = {f"{prefix}x": x.to(job.dtype) if x.is_floating_point() else x}
+        found = {f"{prefix}x": x.to(dtype) if x.is_floating_point() else x}
         if part.labels is not None:
             found[f"{prefix}label"] = part.labels[index]
         return found
 
-    if other is None:
-        for chosen in rows(data, "order"):
-            yield taken(data, chosen, "")
-    else:
-        for chosen, of_other in zip(
-            rows(data, "order"), rows(other, "order of the other"), strict=False
-        ):
-            yield taken(data, chosen, "") | taken(other, of_other, "other.")
+    found = taken(data, rows[0], "")
+    return found if data.other is None else found | taken(data.other, rows[1], "other.")
 
 
 def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
@@ -587,6 +592,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     watch: Watch | None = job.settings.get("watch")
     watch_every = job.settings.get("watch_every")
     log_every = job.settings.get("log_every", 50)
+    graph: bool = job.settings.get("graph", False)
     checkpoint_seconds = job.settings.get("checkpoint_seconds", 30.0)
     phases = stack.models[0].phases
     moved = {phase.name: stack.moved(phase.moves) for phase in phases}
@@ -594,7 +600,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     optimisers = {
         name: torch.optim.Adam(
             list(parameters.values()), lr=about.lr[name], betas=about.betas, fused=fused,
-            foreach=not fused,
+            foreach=not fused, capturable=graph and job.device.type == "cuda",
         )
         for name, parameters in moved.items()
     }  # fmt: skip
@@ -637,7 +643,30 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     ):
         if first == 0:
             look(0)
-        batches = _stacked_batches(job, runs, seeds, first)
+        rows = _stacked_rows(about, seeds, first)
+        log.begin_after(first)
+
+        def take_step(*of_batch: Tensor) -> None:
+            batch = _stacked_batch(about.data, of_batch, job.dtype)
+            if not stack.requests:
+                with own_random_numbers(0, job.device):
+                    stack.learn_requests(_batch({name: t[0] for name, t in batch.items()}))
+            stack.new_step()
+            log.begin()
+            for phase in phases:
+                parameters = list(moved[phase.name].values())
+                value, terms = stack.loss(phase.name, batch)
+                # The loss of a seed depends on its own slice alone, so the gradient of the sum
+                # holds the gradient of each.
+                gradients = torch.autograd.grad(value.sum(), parameters)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.grad = laid_out_like(parameter, gradient)
+                optimisers[phase.name].step()
+                log.add(phase.name, value, terms, gradients)
+                for parameter in parameters:
+                    parameter.grad = None
+
+        take = Graphed(take_step, stack.noise) if graph else take_step
         started = saved = time.perf_counter()
         unread = 0
 
@@ -648,23 +677,8 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
                 history.seconds += spent / len(seeds)  # a run's share of what they took together
 
         for step in range(first + 1, job.steps + 1):
-            batch = next(batches)
-            if not stack.requests:
-                with own_random_numbers(0, job.device):
-                    stack.learn_requests(_batch({name: t[0] for name, t in batch.items()}))
-            stack.new_step()
-            for phase in phases:
-                parameters = list(moved[phase.name].values())
-                value, terms = stack.loss(phase.name, batch)
-                # The loss of a seed depends on its own slice alone, so the gradient of the sum
-                # holds the gradient of each.
-                gradients = torch.autograd.grad(value.sum(), parameters)
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.grad = laid_out_like(parameter, gradient)
-                optimisers[phase.name].step()
-                log.add(phase.name, value, terms, gradients, step)
-                for parameter in parameters:
-                    parameter.grad = None
+            take(*next(rows))
+            log.count += 1
             unread += 1
             at_end = step == job.steps
             looking = watch_every is not None and step % watch_every == 0
@@ -702,8 +716,15 @@ class _StackLog:
         self.names: dict[str, list[str]] = {}
         self.sums: dict[str, Tensor] = {}  # phase -> (terms, S)
         self.count = 0
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.bad = torch.full((len(phases), seeds), -1, dtype=torch.int64, device=device)
         self.precision = torch.float32 if device.type == "mps" else torch.float64
+
+    def begin_after(self, step: int) -> None:
+        self.step.fill_(step)
+
+    def begin(self) -> None:
+        self.step += 1
 
     def add(
         self,
@@ -711,18 +732,17 @@ class _StackLog:
         value: Tensor,
         terms: dict[str, Tensor],
         gradients: Sequence[Tensor],
-        step: int,
     ) -> None:
         i = self.phases.index(phase)
         size = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
         rows = torch.stack([*terms.values(), size]).to(self.precision)
         if phase not in self.names:
             self.names[phase] = [*terms, "gradient norm"]
-        self.sums[phase] = self.sums[phase] + rows if phase in self.sums else rows
+        if phase not in self.sums:
+            self.sums[phase] = torch.zeros_like(rows)
+        self.sums[phase] += rows
         good = torch.isfinite(value) & torch.isfinite(size)
-        self.bad[i].masked_fill_(~good & (self.bad[i] < 0), step)
-        if i == 0:
-            self.count += 1
+        self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
 
     def read(self, reset: bool) -> dict[str, list[float]]:
         means = {
@@ -731,7 +751,9 @@ class _StackLog:
             for name, values in zip(self.names[phase], sums.tolist(), strict=True)
         }
         if reset:
-            self.sums, self.count = {}, 0
+            self.count = 0
+            for sums in self.sums.values():
+                sums.zero_()
         return means
 
     def raise_if_not_finite(self, seeds: Sequence[int], kept: str) -> None:

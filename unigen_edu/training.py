@@ -18,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from unigen_edu.data import Dataset
 from unigen_edu.declarations import NEEDS, Batch, Loss, Model, check_images
 from unigen_edu.distributed import ALONE, Processes, one_batch, started_by_torchrun, together
 from unigen_edu.errors import NotFinite, UnigenError
+from unigen_edu.graphs import Graphed, check_graph
 
 __all__ = ["History", "Interrupted", "fit", "parameter_checksum", "pick_device"]
 
@@ -129,6 +130,7 @@ def fit(
     watch_every: int | None = None,
     compile: bool = False,
     precision: str = "float32",
+    graph: bool = False,
 ) -> History:
     """Train `model` on `data` by alternating its phases, one Adam for each.
 
@@ -160,6 +162,9 @@ def fit(
             phase: up to a minute at the start, faster steps after.
         precision: "float32" (rather: that of the parameters), or "bf16": matrix products and
             convolutions in bfloat16, everything else, the parameters and Adam in float32.
+        graph: capture the whole step, batch and optimisers included, as one CUDA graph and replay
+            it: for small networks, of which the host cannot launch the kernels fast enough. The
+            numbers are the same.
 
     Returns:
         The history of the run, including the part before it was resumed.
@@ -180,10 +185,12 @@ def fit(
     if target.type == "cpu":
         # Where convolutions are faster with the channels of a pixel side by side.
         model.to(memory_format=torch.channels_last)
-    optimisers = _optimisers(model, run.lr, run.betas, target)
+    optimisers = _optimisers(model, run.lr, run.betas, target, graph)
     history = History(seed=seed, device=str(target), batch_size=batch_size)
 
     processes = together(target)
+    if graph:
+        check_graph(target, processes)
     with (
         own_random_numbers(stream_seed(seed, "noise"), target),
         repeatable_convolutions(target),
@@ -229,11 +236,18 @@ def fit(
             if first == 0:
                 look(0)
             dtype = next(model.parameters()).dtype
-            batches = _batches(data, batch_size, seed, first, dtype, processes)
+            rows = _rows(data, batch_size, seed, first, processes)
+            log.begin_after(first)
+
+            def take_step(*of_batch: Tensor) -> None:
+                _step(model, _batch(data, of_batch, dtype), optimisers, log, processes)
+
+            take = Graphed(take_step) if graph else take_step
             started = saved = time.perf_counter()
             unread = 0
             for step in range(first + 1, steps + 1):
-                _step(model, next(batches), optimisers, log, step, processes)
+                take(*next(rows))
+                log.count += 1
                 unread += 1
                 at_end = step == steps
                 looking = watch_every is not None and step % watch_every == 0
@@ -520,7 +534,11 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _optimisers(
-    model: Model, lr_of: Mapping[str, float], betas: tuple[float, float], device: torch.device
+    model: Model,
+    lr_of: Mapping[str, float],
+    betas: tuple[float, float],
+    device: torch.device,
+    graph: bool = False,
 ) -> dict[str, torch.optim.Adam]:
     found = {}
     for phase in model.phases:
@@ -528,8 +546,9 @@ def _optimisers(
         # One pass over the parameters: on the CPU four times as fast as `foreach`, which MPS needs.
         fused = device.type != "mps"
         found[phase.name] = torch.optim.Adam(
-            moved, lr=lr_of[phase.name], betas=betas, fused=fused, foreach=not fused
-        )
+            moved, lr=lr_of[phase.name], betas=betas, fused=fused, foreach=not fused,
+            capturable=graph and device.type == "cuda",
+        )  # fmt: skip
     return found
 
 
@@ -538,9 +557,9 @@ def _step(
     batch: Batch,
     optimisers: dict[str, torch.optim.Adam],
     log: _DeviceLog,
-    step: int,
     processes: Processes = ALONE,
 ) -> None:
+    log.begin()
     for phase in model.phases:
         optimiser = optimisers[phase.name]
         moved = optimiser.param_groups[0]["params"]
@@ -551,7 +570,7 @@ def _step(
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
-        log.add(phase.name, loss, gradients, step)
+        log.add(phase.name, loss, gradients)
         for parameter in moved:
             parameter.grad = None
 
@@ -568,7 +587,13 @@ def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
 
 
 class _DeviceLog:
-    """Sums of the recorded terms and the first non-finite step of each phase, on the device."""
+    """Sums of the recorded terms and the first non-finite step of each phase, on the device.
+
+    All of it is written in place, so that a step can be replayed.
+
+    Attributes:
+        count: of the steps in the sums, which the host counts.
+    """
 
     def __init__(self, model: Model, device: torch.device, processes: Processes = ALONE):
         self.processes = processes
@@ -576,22 +601,29 @@ class _DeviceLog:
         self.names: dict[str, list[str]] = {}
         self.sums: dict[str, Tensor] = {}
         self.count = 0
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.bad = torch.full((len(self.phases),), -1, dtype=torch.int64, device=device)
         self.precision = torch.float32 if device.type == "mps" else torch.float64
 
-    def add(self, phase: str, loss: Loss, gradients: list[Tensor], step: int) -> None:
+    def begin_after(self, step: int) -> None:
+        """The next step is the one after `step`."""
+        self.step.fill_(step)
+
+    def begin(self) -> None:
+        """A step begins."""
+        self.step += 1
+
+    def add(self, phase: str, loss: Loss, gradients: list[Tensor]) -> None:
         i = self.phases.index(phase)
         size = torch.stack(torch._foreach_norm(gradients)).norm()
         terms = torch.stack([*loss.terms.values(), size]).to(self.precision)
         if phase not in self.names:
             self.names[phase] = [*loss.terms, "gradient norm"]
-        self.sums[phase] = self.sums[phase] + terms if phase in self.sums else terms
+        if phase not in self.sums:
+            self.sums[phase] = torch.zeros_like(terms)
+        self.sums[phase] += terms
         good = torch.isfinite(loss.value) & torch.isfinite(size)
-        # `masked_fill_` takes the number as an argument of the kernel; `where` would copy it to
-        # the device, and the host would wait.
-        self.bad[i].masked_fill_(~good & (self.bad[i] < 0), step)
-        if i == 0:
-            self.count += 1
+        self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
 
     def read(self, reset: bool) -> dict[str, float]:
         """Means since the last reset. This is where the host waits for the device."""
@@ -603,7 +635,9 @@ class _DeviceLog:
             )
         }
         if reset:
-            self.sums, self.count = {}, 0
+            self.count = 0
+            for sums in self.sums.values():
+                sums.zero_()
         return means
 
     def raise_if_not_finite(self, kept: str) -> None:
@@ -627,28 +661,26 @@ def _raise_if_parameters_not_finite(model: Model, step: int, kept: str) -> None:
             )
 
 
-def _batches(
-    data: Dataset,
-    batch_size: int,
-    seed: int,
-    first: int,
-    dtype: torch.dtype,
-    processes: Processes = ALONE,
-) -> Iterator[Batch]:
-    """Endless batches from step `first` on, with those of the second stream beside them; of each,
-    the part that falls to this process."""
+def _rows(
+    data: Dataset, batch_size: int, seed: int, first: int, processes: Processes = ALONE
+) -> Iterator[tuple[Tensor, ...]]:
+    """Positions of the samples of each step, endlessly from step `first` on, with those of the
+    second stream beside them; of each, the part that falls to this process."""
     rows = rows_of_steps(data, batch_size, seed, first, "order", processes)
     if data.other is None:
-        for index in rows:
-            yield _taken(data, index, dtype)
-    else:
-        size = min(batch_size, len(data.other))
-        processes.share(size, "the number of samples of the second kind in a batch")
-        other_rows = rows_of_steps(data.other, size, seed, first, "order of the other", processes)
-        for index, other_index in zip(rows, other_rows, strict=False):
-            batch = _taken(data, index, dtype)
-            batch.other = _taken(data.other, other_index, dtype)
-            yield batch
+        return ((index,) for index in rows)
+    size = min(batch_size, len(data.other))
+    processes.share(size, "the number of samples of the second kind in a batch")
+    other_rows = rows_of_steps(data.other, size, seed, first, "order of the other", processes)
+    return zip(rows, other_rows, strict=False)
+
+
+def _batch(data: Dataset, rows: Sequence[Tensor], dtype: torch.dtype) -> Batch:
+    """The samples at these positions."""
+    batch = _taken(data, rows[0], dtype)
+    if data.other is not None:
+        batch.other = _taken(data.other, rows[1], dtype)
+    return batch
 
 
 def rows_of_steps(
