@@ -24,9 +24,9 @@ def on_twin(monkeypatch) -> list[str]:
     """Runs on the CPU are recorded and replayed; says what was captured."""
     captured: list[str] = []
 
-    def capture(work, generators):
+    def capture(work, generators, stream):
         captured.append(str(len(generators)))
-        return twin.capture(work, generators)
+        return twin.capture(work, generators, stream)
 
     monkeypatch.setattr(graphs, "capture", capture)
     for module in (training, seeds):
@@ -56,14 +56,14 @@ def test_a_replayed_run_is_the_run(name, on_twin):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", ["gan", "vae", "iwgan", "aae", "infogan"])
+@pytest.mark.parametrize("name", models.names())
 def test_a_replayed_stack_is_the_stack(name, precision, on_twin):
-    dataset, _ = of(name)
+    dataset, options = of(name)
 
     def trained(**settings):
         runs = fit_seeds(
-            name, dataset, seeds=(3, 8), options={"network": "mlp"}, method="stack",
-            device="cpu", precision=precision, **SETTINGS, **settings,
+            name, dataset, seeds=(3, 8), options=options, method="stack", device="cpu",
+            precision=precision, **SETTINGS, **settings,
         )  # fmt: skip
         return [(parameter_checksum(run.model), run.history.terms) for run in runs]
 
@@ -131,7 +131,7 @@ def test_the_step_that_was_not_finite_is_named_in_a_replay(on_twin):
 
 
 def test_what_cannot_be_captured_is_one_sentence(on_twin, digits, monkeypatch, capsys):
-    def fails(work, generators):
+    def fails(work, generators, stream):
         raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
     monkeypatch.setattr(graphs, "capture", fails)

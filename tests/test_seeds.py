@@ -97,6 +97,23 @@ def test_a_stack_in_bf16_rounds_products_only(name, digits):
     assert rounded != wanted
 
 
+@pytest.mark.parametrize("name", ["gan", "vae"])
+def test_convolutions_stack_in_bf16(name):
+    images = data.load("mnist-mini", "test").subset(slice(0, 64))
+
+    def first_losses(precision: str) -> list[float]:
+        runs = fit_seeds(
+            name, images, seeds=SEEDS, steps=1, options={"network": "conv"}, method="stack",
+            precision=precision, **SETTINGS | {"log_every": 1},
+        )  # fmt: skip
+        first = runs[0].model.phases[0].name
+        return [run.history.terms[f"{first}/loss"][0] for run in runs]
+
+    rounded, wanted = first_losses("bf16"), first_losses("float32")
+    assert rounded == pytest.approx(wanted, rel=1e-2)
+    assert rounded != wanted
+
+
 @pytest.mark.parametrize("threads", [[], ["python", "pt_autograd_0"]])
 def test_where_autograd_has_threads_no_copies_are_taken(threads, monkeypatch, tmp_path):
     if sys.platform != "linux" or torch.accelerator.is_available():

@@ -48,7 +48,9 @@ def _again(done: Sequence[tuple[Any, Any, Any, Any]]) -> None:
                 old.copy_(new.reshape(old.shape))
 
 
-def capture(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+def capture(
+    work: Callable[[], None], generators: Sequence[torch.Generator], stream: None
+) -> Callable[[], None]:
     """As `unigen_edu.graphs.capture`, but that recording does the work, so the first replay does
     nothing."""
     with _Recorder() as recorder:

@@ -265,7 +265,7 @@ def _rounded(found: Comparison, model: str) -> Comparison:
         name=f"{model}-bf16",
         title=f"{models.get(model).title}: products of training in bfloat16",
         arms=(Arm(model), Arm(model, {}, f"{model}, bf16", precision="bf16")),
-        beside=("inception_score", "training_seconds"),
+        beside=("inception_score",),
         effort=4.0,
     )
 

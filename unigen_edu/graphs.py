@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -36,16 +37,21 @@ def check_graph(device: torch.device, processes: Processes | None = None) -> Non
         )
 
 
-def capture(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+def capture(
+    work: Callable[[], None],
+    generators: Sequence[torch.Generator],
+    stream: torch.cuda.Stream | None,
+) -> Callable[[], None]:
     """Capture the work, which is not done by that; returns what does it, each time it is called.
 
     Args:
         generators: those that `work` draws from, beside the default one.
+        stream: to capture on, of the device of the work.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         work()
     return graph.replay
 
@@ -64,23 +70,27 @@ class Graphed:
         self.generators = generators
         self.calls = 0
         self.inputs: list[Tensor] = []
+        self.stream: torch.cuda.Stream | None = None
         self.replay: Callable[[], None] | None = None
 
     def __call__(self, *inputs: Tensor) -> None:
         if not self.inputs:
             self.inputs = [given.clone() for given in inputs]
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given)
-        if self.calls < WARM_UP:
-            self.warm_up()
-        else:
-            if self.replay is None:
-                self.replay = self.captured()
-            self.replay()
+        device = self.inputs[0].device
+        # Streams are of the current device, which need not be that of the run.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            for own, given in zip(self.inputs, inputs, strict=True):
+                own.copy_(given)
+            if self.calls < WARM_UP:
+                self.warm_up()
+            else:
+                if self.replay is None:
+                    self.replay = self.captured()
+                self.replay()
         self.calls += 1
 
     def warm_up(self) -> None:
-        """On a stream beside the usual one, as the capture will be."""
+        """On a stream beside the usual one, where the capture will be."""
         with warnings.catch_warnings():
             # Adam was told of the capture, and warns of every step before it.
             warnings.filterwarnings("ignore", message="This instance was constructed with captur")
@@ -88,15 +98,15 @@ class Graphed:
                 self.work(*self.inputs)
                 return
             usual = torch.cuda.current_stream()
-            beside = torch.cuda.Stream()
-            beside.wait_stream(usual)
-            with torch.cuda.stream(beside):
+            self.stream = self.stream or torch.cuda.Stream()
+            self.stream.wait_stream(usual)
+            with torch.cuda.stream(self.stream):
                 self.work(*self.inputs)
-            usual.wait_stream(beside)
+            usual.wait_stream(self.stream)
 
     def captured(self) -> Callable[[], None]:
         try:
-            return capture(lambda: self.work(*self.inputs), self.generators)
+            return capture(lambda: self.work(*self.inputs), self.generators, self.stream)
         except RuntimeError as error:
             raise UnigenError(
                 f"The training step could not be captured as a CUDA graph "

@@ -427,6 +427,11 @@ class _Stack:
         self.buffers: dict[str, Tensor] = buffers
         self.losses = _Losses(copy.deepcopy(self.models[0]))
         self.precision: str = job.settings.get("precision", "float32")
+        if self.precision == "bf16":
+            # `vmap` normalises no bfloat16 with averages in float32.
+            for module in self.losses.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.register_forward_pre_hook(lambda _, given: (given[0].float(),))
         self.noise = [
             torch.Generator(job.device).manual_seed(stream_seed(seed, "noise")) for seed in seeds
         ]
