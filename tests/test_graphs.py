@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tests import twin
-from unigen_edu import data, graphs, models, seeds, training
+from unigen_edu import data, experiments, graphs, models, seeds, training
 from unigen_edu.checkpoints import parameter_checksum
 from unigen_edu.cli import main
 from unigen_edu.declarations import Batch, Loss
-from unigen_edu.errors import NotFinite, UnigenError
+from unigen_edu.errors import NotFinite
 from unigen_edu.models.vae import VAE
 from unigen_edu.seeds import fit_seeds
 from unigen_edu.training import fit
@@ -119,7 +125,7 @@ def test_a_replayed_run_is_continued_and_watched(on_twin, digits, tmp_path):
 
 def test_the_step_that_was_not_finite_is_named_in_a_replay(on_twin):
     points = data.Dataset(torch.randn(64, 2))
-    points.x[33:] = 1e30  # the order of an epoch brings one of these in some step
+    points.x[46] = 1e30  # the sample of the sixth step, which is a replay
     messages = []
     for graph in (False, True):
         model = models.create("vae", seed=0, shape=(2,), latent=2, likelihood="gaussian")
@@ -127,26 +133,94 @@ def test_the_step_that_was_not_finite_is_named_in_a_replay(on_twin):
             fit(model, points, device="cpu", graph=graph, lr=1e-3,
                 **SETTINGS | {"batch_size": 1, "steps": 20, "log_every": 20})  # fmt: skip
         messages.append(str(caught.value))
+    assert "at step 6;" in messages[0]
     assert messages[0] == messages[1]
 
 
-def test_what_cannot_be_captured_is_one_sentence(on_twin, digits, monkeypatch, capsys):
-    def fails(work, generators, stream):
-        raise RuntimeError("operation not permitted when stream is capturing\nand much more")
+@pytest.mark.parametrize(
+    ("inside", "raised", "words"),
+    [
+        (
+            RuntimeError("operation not permitted when stream is capturing\nand much more"),
+            graphs.NotCaptured,
+            r"not permitted when stream is capturing\).*leave out graph=True",
+        ),
+        (torch.OutOfMemoryError("while capturing"), torch.OutOfMemoryError, "while capturing"),
+        (RuntimeError("shapes do not fit"), RuntimeError, "shapes do not fit"),
+    ],
+)
+def test_why_a_step_was_not_captured_is_said(inside, raised, words, digits, monkeypatch):
+    class Capture:
+        """As `torch.cuda.graph`: the end of a capture that failed complains too."""
 
-    monkeypatch.setattr(graphs, "capture", fails)
-    model = models.create("gan", shape=digits.shape, latent=3)
-    with pytest.raises(UnigenError, match=r"not permitted.*leave out graph=True") as caught:
-        fit(model, digits, device="cpu", graph=True, **SETTINGS)
-    assert "\n" not in str(caught.value)
+        def __init__(self, graph, **options):
+            pass
+
+        def __enter__(self):
+            assert not gc.isenabled()
+
+        def __exit__(self, *failed):
+            raise RuntimeError("capture failed due to a previous error")
+
+    def fails(*inputs):
+        if calls:
+            raise inside
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    calls: list[int] = []
+    work = graphs.Graphed(fails)
+    for _ in range(graphs.WARM_UP):
+        work(torch.ones(1))
+    calls.append(1)
+    with pytest.raises(raised, match=words) as caught:
+        work(torch.ones(1))
+    assert type(caught.value) is raised
+    assert gc.isenabled()
+    if raised is graphs.NotCaptured:
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", [("train", "gan"), ("train", "gan", "--seeds", "2")])
+ON_RING = ("--data", "ring", "--steps", "2")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "gan", *ON_RING),
+        ("train", "gan", "--seeds", "2", *ON_RING),
+        ("reproduce", "f-divergences"),
+    ],
+)
 def test_a_graph_wants_cuda(command, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    given = ("--data", "ring", "--steps", "2", "--device", "cpu", "--quiet", "--graph")
-    assert main([*command, *given]) == 2
+    assert main([*command, "--device", "cpu", "--quiet", "--graph"]) == 2
     assert "A CUDA graph needs a CUDA device" in capsys.readouterr().err
+
+
+def test_comparisons_are_run_with_graphs(on_twin, monkeypatch, tmp_path):
+    # As on a GPU, where the seeds of an arm are a stack.
+    on_a_gpu = partial(fit_seeds, method="stack")
+    monkeypatch.setattr(experiments, "fit_seeds", on_a_gpu)
+    monkeypatch.setattr(experiments, "check_graph", lambda *_: None)
+    scale = experiments.Scale("tiny", "mnist-mini", STEPS, 8, 100, "mlp")
+    comparison = experiments.Comparison(
+        "one", "A", "one", (experiments.Arm("gan", {"latent": 2}),), "modes_covered",
+        higher_is_better=True, data="ring",
+    )  # fmt: skip
+    found = []
+    for graph in (True, False):
+        out = tmp_path / str(graph)
+        assert not experiments.reproduce(
+            [comparison], scale, seeds=(0, 1), device="cpu", graph=graph, out=out,
+            work=tmp_path / "work", progress=False, say=lambda _: None,
+        )  # fmt: skip
+        (arm,) = comparison.arms
+        records = experiments.read_records(comparison, scale, arm, out)
+        assert [record["graph"] for record in records] == [graph, graph]
+        found.append([record["parameters_sha256"] for record in records])
+    assert found[0] == found[1]
+    assert on_twin == ["2"]
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------
@@ -182,3 +256,83 @@ def test_a_stack_from_a_cuda_graph_is_the_stack(name, network, precision):
         return [(parameter_checksum(run.model), run.history.terms) for run in runs]
 
     assert trained(True) == trained(False)
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", ["gan", "vae"])
+def test_a_cuda_graph_is_watched_stopped_and_continued(name, precision, tmp_path):
+    images = data.load("mnist-mini", "train")
+
+    def watch(model, step):
+        return {"noise": float(torch.randn((), device="cuda"))}
+
+    def trained(graph, *parts, out):
+        model = models.create(name, seed=0, network="conv")
+        for steps in parts:
+            history = fit(
+                model, images, device="cuda", graph=graph, precision=precision, out=out,
+                checkpoint_seconds=0, watch=watch, watch_every=3, **SETTINGS | {"steps": steps},
+            )  # fmt: skip
+        return parameter_checksum(model), history.terms, history.watched
+
+    alone = trained(False, 20, out=tmp_path / "a")
+    assert trained(True, 20, out=tmp_path / "b") == alone
+    assert trained(True, 10, 20, out=tmp_path / "c") == alone
+
+
+@on_gpu
+def test_a_stack_in_a_cuda_graph_is_continued(tmp_path):
+    images = data.load("mnist-mini", "train")
+
+    def trained(graph, *parts, out):
+        for steps in parts:
+            runs = fit_seeds(
+                "gan", images, seeds=(3, 8), device="cuda", graph=graph, out=out,
+                checkpoint_seconds=0, **SETTINGS | {"steps": steps},
+            )  # fmt: skip
+        return [(parameter_checksum(run.model), run.history.terms) for run in runs]
+
+    assert trained(True, 10, 20, out=tmp_path / "a") == trained(False, 20, out=tmp_path / "b")
+
+
+@on_gpu
+@pytest.mark.compiles
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_a_cuda_graph_of_a_compiled_model_is_its_run():
+    images = data.load("mnist-mini", "train")
+
+    def trained(graph):
+        model = models.create("vae", seed=0)
+        fit(model, images, device="cuda", graph=graph, compile=True, **SETTINGS | {"steps": 20})
+        return parameter_checksum(model)
+
+    assert trained(True) == trained(False)
+
+
+WAITS = """
+import torch
+from unigen_edu import data
+from unigen_edu.models.vae import VAE
+from unigen_edu.training import fit
+
+class Waits(VAE):
+    def variational_loss(self, batch):
+        loss = super().variational_loss(batch)
+        if torch.cuda.is_current_stream_capturing():
+            loss.value.item()
+        return loss
+
+fit(Waits(), data.load("mnist-mini", "train"), steps=9, device="cuda", graph=True, progress=False)
+"""
+
+
+@on_gpu
+def test_a_loss_that_waits_cannot_be_in_a_cuda_graph():
+    # In a process of its own, for which the device may do no more work.
+    ended = subprocess.run(
+        [sys.executable, "-c", WAITS], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "NotCaptured: The training step could not be captured" in ended.stderr
+    assert "not permitted when stream is capturing" in ended.stderr

@@ -57,6 +57,15 @@ def test_what_is_done_is_not_done_again(tmp_path, capfd):
     assert said(capfd) == ["first"]
 
 
+def test_what_needs_a_stage_waits_until_it_is_done(tmp_path, capfd):
+    first = Stage("a", says("first", status=2), minutes=1)
+    second = Stage("b", says("second"), minutes=1, needs="a")
+    assert on_gpu.run([first, second], None, tmp_path) == 1
+    assert said(capfd) == ["first"]
+    assert on_gpu.run([Stage("a", says("first"), minutes=1), second], None, tmp_path) == 0
+    assert said(capfd) == ["first", "second"]
+
+
 def test_a_failure_leaves_the_rest_to_be_done_and_is_tried_again(tmp_path, capfd):
     wanted = [Stage("a", says("first", status=2), minutes=1), Stage("b", says("second"), minutes=1)]
     assert on_gpu.run(wanted, None, tmp_path) == 1
@@ -154,7 +163,7 @@ def test_the_scripts_understand_their_arguments(stage, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
     monkeypatch.setattr(sys, "argv", list(stage.command[1:]))
-    monkeypatch.setattr(sys, "path", [str(ROOT / stage.command[1]), *sys.path])
+    monkeypatch.setattr(sys, "path", [str((ROOT / stage.command[1]).parent), *sys.path])
     with pytest.raises(Understood):
         runpy.run_path(str(ROOT / stage.command[1]), run_name="__main__")
 
@@ -166,6 +175,9 @@ def test_the_commands_are_ones_that_exist():
     tables = [stage for stage in found if stage.name.startswith("table-")]
     assert {stage.command[4] for stage in tables} == known
     parser = cli._parser()
+    names = {stage.name for stage in found}
+    assert all(stage.needs in names for stage in found if stage.needs)
+    assert all(stage.needs == "graphs" for stage in tables)
     for stage in tables:
         given = parser.parse_args(stage.command[3:])
         assert (given.scale, given.device, given.graph) == ("paper", "cuda", True)

@@ -36,7 +36,7 @@ from unigen_edu.classifier import READ_AS, ImageClassifier, classifier_of
 from unigen_edu.data import Dataset
 from unigen_edu.declarations import Model
 from unigen_edu.errors import NotFinite, UnigenError
-from unigen_edu.graphs import check_graph
+from unigen_edu.graphs import NotCaptured, check_graph
 from unigen_edu.seeds import SeedRun, fit_seeds
 from unigen_edu.training import History, decay_rates, pick_device, step_sizes
 
@@ -959,6 +959,7 @@ def _run_arm(
             "status": "done",
             "metrics": found,
             "training_seconds": round(history.seconds, 3),
+            "graph": graph,
             "parameters_sha256": checkpoints.parameter_checksum(run.model),
             "curve": {"step": history.steps, **history.terms},
         }
@@ -970,8 +971,12 @@ def _run_arm(
 
     failed = []
     together: list[SeedRun] | None = None
-    with contextlib.suppress(UnigenError):  # one seed failed, say; the others go on without it
+    try:
         together = train(seeds)
+    except NotCaptured:  # the device may do no more work for this process
+        raise
+    except UnigenError:  # one seed failed, say; the others go on without it
+        pass
     for i, seed in enumerate(seeds):
         try:
             run = train([seed])[0] if together is None else together[i]

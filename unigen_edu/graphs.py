@@ -1,16 +1,21 @@
 """A training step as one CUDA graph.
 
 A step of a small network is a hundred short kernels, and the host needs longer to launch them than
-the device to run them. A graph is captured once and launched as a whole. What it reads and writes
-stays at the same addresses, so everything that a step keeps must be written in place, and nothing
-that differs from step to step may come from the host but through the tensors that are handed in.
+the device to run them. A graph is captured once and launched as a whole. (The step of a stack of
+seeds needs a few launches beside it, which set the random numbers of each seed.)
+
+What a graph reads and writes stays at the same addresses, so everything that a step keeps must be
+written in place. And nothing of Python runs in a replay: numbers that it counts, attributes that it
+replaces and choices that it makes stay as they were at the capture.
 """
 
 from __future__ import annotations
 
+import functools
+import gc
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -18,10 +23,14 @@ from torch import Tensor
 from unigen_edu.distributed import Processes
 from unigen_edu.errors import UnigenError
 
-__all__ = ["Graphed", "check_graph"]
+__all__ = ["Graphed", "NotCaptured", "check_graph"]
 
 # Calls before the capture: libraries choose their kernels and Adam makes its moments.
 WARM_UP = 3
+
+
+class NotCaptured(UnigenError):
+    """The device would not capture a step. It may do no more work for this process."""
 
 
 def check_graph(device: torch.device, processes: Processes | None = None) -> None:
@@ -49,11 +58,35 @@ def capture(
         stream: to capture on, of the device of the work.
     """
     graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    if torch.__version__ < (2, 14):  # type: ignore[operator]  # later ones find out
+        for generator in generators:
+            graph.register_generator_state(generator)
+    with (
+        _nothing_collected(),
+        torch.cuda.stream(stream),
+        torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+    ):
         work()
     return graph.replay
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """What Python frees inside, an older graph say, would spoil the capture."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@functools.cache
+def _stream_beside(index: int) -> torch.cuda.Stream:
+    """One for all captures on a device: libraries keep a workspace for each stream."""
+    return torch.cuda.Stream(index)
 
 
 class Graphed:
@@ -62,7 +95,10 @@ class Graphed:
 
     Args:
         work: of tensors on the device; leaves what it found out in tensors that it writes in place.
-        generators: as for `capture`.
+        generators: those that `work` draws from, beside the default one.
+
+    Raises:
+        NotCaptured: the device would not capture the work.
     """
 
     def __init__(self, work: Callable[..., None], generators: Sequence[torch.Generator] = ()):
@@ -98,7 +134,7 @@ class Graphed:
                 self.work(*self.inputs)
                 return
             usual = torch.cuda.current_stream()
-            self.stream = self.stream or torch.cuda.Stream()
+            self.stream = _stream_beside(torch.cuda.current_device())
             self.stream.wait_stream(usual)
             with torch.cuda.stream(self.stream):
                 self.work(*self.inputs)
@@ -108,7 +144,14 @@ class Graphed:
         try:
             return capture(lambda: self.work(*self.inputs), self.generators, self.stream)
         except RuntimeError as error:
-            raise UnigenError(
+            # What ended the capture stands behind what the end of the capture complains about.
+            cause: BaseException = error
+            while isinstance(cause.__context__, RuntimeError):
+                cause = cause.__context__
+            if isinstance(cause, torch.OutOfMemoryError) or "captur" not in str(cause):
+                raise cause from None
+            raise NotCaptured(
                 f"The training step could not be captured as a CUDA graph "
-                f"({str(error).splitlines()[0]}): leave out graph=True or --graph."
-            ) from error
+                f"({str(cause).splitlines()[0]}): start Python anew and leave out graph=True or "
+                "--graph."
+            ) from cause

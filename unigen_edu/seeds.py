@@ -107,7 +107,8 @@ def fit_seeds(
             continues, by either method. None keeps nothing on disk.
         progress: show a progress bar.
         settings: further arguments of `fit`: batch_size, lr, betas, precision, graph, log_every,
-            watch, watch_every, resume, checkpoint_seconds.
+            watch, watch_every, resume, checkpoint_seconds. With precision "bf16" a stack rounds
+            the same products as `fit`, but keeps what stands between them in float32.
 
     Returns:
         The runs, in the order of `seeds`.
@@ -126,6 +127,8 @@ def fit_seeds(
     if "compile" in settings:
         raise UnigenError("fit_seeds has no setting 'compile': use fit, seed by seed.")
     target = pick_device(device)
+    if settings.get("graph"):
+        check_graph(target)
     if method == "auto":
         method = "processes" if target.type == "cpu" else "stack"
     if method == "processes" and target.type != "cpu":
@@ -143,8 +146,6 @@ def fit_seeds(
         settings=settings,
     )
     job.check(seeds)
-    if settings.get("graph"):
-        check_graph(target)
     if method == "stack":
         return _as_stack(job, seeds, progress)
     count = min(processes or os.cpu_count() or 1, len(seeds))

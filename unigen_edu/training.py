@@ -164,7 +164,8 @@ def fit(
             convolutions in bfloat16, everything else, the parameters and Adam in float32.
         graph: capture the whole step, batch and optimisers included, as one CUDA graph and replay
             it: for small networks, of which the host cannot launch the kernels fast enough. The
-            numbers are the same.
+            numbers are the same for a loss that is the same operations in every step, as all of
+            this package are: what Python counts or replaces in one stays as it was in the fourth.
 
     Returns:
         The history of the run, including the part before it was resumed.
@@ -174,6 +175,7 @@ def fit(
             written, a checkpoint of another run, processes that were started for different runs.
         NotFinite: a loss, gradient or parameter that is not finite; a `UnigenError` as well.
         Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
+        NotCaptured: the device would not capture a step; a `UnigenError` as well.
     """
     run = prepare(
         model, data, steps=steps, batch_size=batch_size, seed=seed, lr=lr, betas=betas,
@@ -181,6 +183,9 @@ def fit(
         precision=precision,
     )  # fmt: skip
     data, target, path = run.data, run.device, run.path
+    processes = together(target)
+    if graph:
+        check_graph(target, processes)
     model.to(target).train()
     if target.type == "cpu":
         # Where convolutions are faster with the channels of a pixel side by side.
@@ -188,9 +193,6 @@ def fit(
     optimisers = _optimisers(model, run.lr, run.betas, target, graph)
     history = History(seed=seed, device=str(target), batch_size=batch_size)
 
-    processes = together(target)
-    if graph:
-        check_graph(target, processes)
     with (
         own_random_numbers(stream_seed(seed, "noise"), target),
         repeatable_convolutions(target),
