@@ -665,10 +665,10 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
                 # The loss of a seed depends on its own slice alone, so the gradient of the sum
                 # holds the gradient of each.
                 gradients = torch.autograd.grad(value.sum(), parameters)
+                log.add(phase.name, value, terms, gradients)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = laid_out_like(parameter, gradient)
                 optimisers[phase.name].step()
-                log.add(phase.name, value, terms, gradients)
                 for parameter in parameters:
                     parameter.grad = None
 

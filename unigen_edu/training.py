@@ -569,10 +569,11 @@ def _step(
         # Gradients of the moved parameters only: the generator's step goes *through* the
         # discriminator and pays nothing for the gradients of its weights.
         gradients = processes.average(torch.autograd.grad(loss.value, moved))
+        # Before Adam walks through memory several times their size, gradients are in the cache.
+        log.add(phase.name, loss, gradients)
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
-        log.add(phase.name, loss, gradients)
         for parameter in moved:
             parameter.grad = None
 
