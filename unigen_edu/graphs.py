@@ -1,8 +1,8 @@
 """A training step as one CUDA graph.
 
-A step of a small network is a hundred short kernels, and the host needs longer to launch them than
-the device to run them. A graph is captured once and launched as a whole. (The step of a stack of
-seeds needs a few launches beside it, which set the random numbers of each seed.)
+A step of a small network is a hundred or more short kernels, and the host may well need longer to
+launch them than the device to run them. A graph is captured once and launched as a whole. (The step
+of a stack of seeds needs a few launches beside it, which set the random numbers of each seed.)
 
 What a graph reads and writes stays at the same addresses, so everything that a step keeps must be
 written in place. And nothing of Python runs in a replay: numbers that it counts, attributes that it
