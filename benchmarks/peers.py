@@ -19,9 +19,10 @@ autoencoder has a likelihood where PyTorch-GAN has an absolute error; its InfoGA
 with a network of its own where PyTorch-GAN shares all layers but the last with the discriminator,
 so `fit` moves more parameters there. "bf16" is `fit` with what enters the products of a step
 rounded to bfloat16 (`precision="bf16"`), for which many processors have instructions; the
-parameters and Adam stay in float32, as the projects have everything. "joined" is `fit` on a model
-whose generator has each doubling of the image in one layer with the convolution that follows, with
-the same weights and the same function of them (`UpsampledConvolution`).
+parameters and Adam stay in float32, as the projects have everything. "compiled" is `fit` with the
+whole step, Adam included, in one compiled function, once it is compiled. "joined" is `fit` on a
+model whose generator has each doubling of the image in one layer with the convolution that follows,
+with the same weights and the same function of them (`UpsampledConvolution`).
 """
 
 from __future__ import annotations
@@ -301,8 +302,10 @@ class Pair:
 
 
 PAIRS = {
-    "gan": Pair("PyTorch-GAN", gan, 2.4, script="implementations/gan/gan.py"),
-    "aae": Pair("PyTorch-GAN", aae, 2.8, side=32, script="implementations/aae/aae.py"),
+    "gan": Pair("PyTorch-GAN", gan, 2.4, script="implementations/gan/gan.py", compiled=True),
+    "aae": Pair(
+        "PyTorch-GAN", aae, 2.8, side=32, script="implementations/aae/aae.py", compiled=True
+    ),
     "dcgan": Pair(
         "PyTorch-GAN",
         dcgan,
@@ -320,12 +323,15 @@ PAIRS = {
         upsamples=True,
     ),
     "vae": Pair("pytorch/examples", vae, 3.3, batch_size=128, script="vae/main.py", compiled=True),
-    "pythae-vae": Pair("pythae", pythae_networks("vae"), None, train=pythae_trainer("VAE")),
+    "pythae-vae": Pair(
+        "pythae", pythae_networks("vae"), None, train=pythae_trainer("VAE"), compiled=True
+    ),
     "pythae-aae": Pair(
         "pythae",
         pythae_networks("aae", posterior="gaussian"),
         None,
         train=pythae_trainer("Adversarial_AE"),
+        compiled=True,
     ),
     **{
         f"pythae-iwae-{k}": Pair(

@@ -10,6 +10,9 @@ fit_seeds   All seeds in one call, from call to return: processes on a CPU, a st
 graph       On an NVIDIA GPU: the same, each step of the stack launched as one CUDA graph; and
             "graph, bf16" with products in bfloat16.
 
+With `--options` it is one run of `fit`, plain and with its options, and seconds are those of its
+second half: what a run compiles, or captures, it does in the first.
+
 The ways alternate over the rounds; a ratio is the median of the ratios within a round. With it goes
 what the machine allows: the matrix products that two processes do together over those that one does
 in the same time. It is 2 for two whole cores, and near 1 where they share their arithmetic units,
@@ -40,15 +43,16 @@ from unigen_edu.seeds import fit_seeds
 from unigen_edu.training import fit, pick_device, synchronise
 
 
-def compare(ways: dict[str, Callable[[], None]], rounds: int, base: str) -> dict[str, Any]:
-    """Seconds of each way in each round, and the median ratio to `base` within a round."""
+def compare(ways: dict[str, Callable[[], float | None]], rounds: int, base: str) -> dict[str, Any]:
+    """Seconds of each way in each round, from call to return unless it returns its own, and the
+    median ratio to `base` within a round."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     names = list(ways)
     for i in range(rounds):
         for way in names[i % len(names) :] + names[: i % len(names)]:
             started = time.perf_counter()
-            ways[way]()
-            seconds[way].append(time.perf_counter() - started)
+            own = ways[way]()
+            seconds[way].append(time.perf_counter() - started if own is None else own)
     ratios = {
         f"{way}_over_{base.replace(' ', '_')}": round(
             statistics.median(a / b for a, b in zip(seconds[way], seconds[base], strict=True)), 3
@@ -119,6 +123,18 @@ def main() -> int:
         synchronise(device)
         torch.set_num_threads(threads)
 
+    def second_half(name: str, source: data.Dataset, **more: Any) -> float:
+        at: dict[int, float] = {}
+
+        def look(model: models.Model, step: int) -> None:
+            at[step] = time.perf_counter()
+
+        steps = given.steps
+        model = models.create(name, seed=0, shape=source.shape, **options_on(name, source))
+        both = {**settings, "steps": 2 * steps}
+        fit(model, source, **both, watch=look, watch_every=steps, **more)
+        return at[2 * steps] - at[steps]
+
     def at_once(name: str, source: data.Dataset, **more: Any) -> None:
         options = options_on(name, source)
         fit_seeds(name, source, seeds=range(given.seeds), options=options, **settings, **more)
@@ -133,14 +149,16 @@ def main() -> int:
         source = data.load(of, "train", device=device)
         one = partial(in_turn, name, source)
         if given.options:
-            ways: dict[str, Callable[[], None]] = {
-                "plain": partial(one, threads, 1),
-                "compile": partial(one, threads, 1, compile=True),
-                "bf16": partial(one, threads, 1, precision="bf16"),
+            half = partial(second_half, name, source)
+            ways: dict[str, Callable[[], float | None]] = {
+                "plain": half,
+                "compile": partial(half, compile=True),
+                "bf16": partial(half, precision="bf16"),
+                "compile, bf16": partial(half, compile=True, precision="bf16"),
             }
             if device.type == "cuda":
-                ways["graph"] = partial(one, threads, 1, graph=True)
-            ways["compile"]()  # the compiler's own time is paid once, here
+                ways["graph"] = partial(half, graph=True)
+                ways["graph, compile"] = partial(half, graph=True, compile=True)
             base = "plain"
         else:
             ways = {

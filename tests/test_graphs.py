@@ -299,11 +299,12 @@ def test_a_stack_in_a_cuda_graph_is_continued(tmp_path):
 @on_gpu
 @pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
-def test_a_cuda_graph_of_a_compiled_model_is_its_run():
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_a_cuda_graph_of_a_compiled_model_is_its_run(name):
     images = data.load("mnist-mini", "train")
 
     def trained(graph):
-        model = models.create("vae", seed=0)
+        model = models.create(name, seed=0)
         fit(model, images, device="cuda", graph=graph, compile=True, **SETTINGS | {"steps": 20})
         return parameter_checksum(model)
 

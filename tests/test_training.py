@@ -546,7 +546,7 @@ def one_step(model: Model, data: Dataset, device: str = "cpu"):
 
     def step() -> None:
         batch = training._batch(data, next(rows), torch.float32)
-        training._step(model, batch, optimisers, log)
+        log.add(training._step(model, batch, optimisers))
 
     step()
     return step

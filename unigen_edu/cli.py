@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--device", **device)
     train.add_argument(
-        "--compile", action="store_true", help="let torch.compile fuse the networks or the loss"
+        "--compile", action="store_true", help="let torch.compile fuse the whole training step"
     )
     train.add_argument(
         "--precision", default="float32", help=f"float32, or bf16 for matrix products{default}"

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,9 @@ def fit(
             after the last, in evaluation mode, without gradient, in the precision of the parameters
             and with random numbers of its own, so that looking does not change the run. A returned
             dict goes to the history. With several processes the first one looks.
-        compile: let `torch.compile` fuse the networks, or the whole loss of a model with a single
-            phase: up to a minute at the start, faster steps after.
+        compile: let `torch.compile` fuse the whole step, all phases and Adam included: a minute or
+            two at the start, faster steps after. With a PyTorch that does not follow gradients into
+            the step, or several processes: only the networks, or the loss of a single phase.
         precision: "float32" (rather: that of the parameters), or "bf16": matrix products and
             convolutions in bfloat16, everything else, the parameters and Adam in float32.
         graph: capture the whole step, batch and optimisers included, as one CUDA graph and replay
@@ -172,7 +174,8 @@ def fit(
 
     Raises:
         UnigenError: bad arguments, data that do not fit the model, a folder that cannot be
-            written, a checkpoint of another run, processes that were started for different runs.
+            written, a checkpoint of another run, processes that were started for different runs, a
+            step that cannot be compiled.
         NotFinite: a loss, gradient or parameter that is not finite; a `UnigenError` as well.
         Interrupted: on Ctrl-C or SIGTERM with `out` given, after a checkpoint was written.
         NotCaptured: the device would not capture a step; a `UnigenError` as well.
@@ -191,13 +194,15 @@ def fit(
         # Where convolutions are faster with the channels of a pixel side by side.
         model.to(memory_format=torch.channels_last)
     optimisers = _optimisers(model, run.lr, run.betas, target, graph)
+    whole = compile and processes.world == 1 and can_compile_steps(target)
     history = History(seed=seed, device=str(target), batch_size=batch_size)
 
     with (
         own_random_numbers(stream_seed(seed, "noise"), target),
         repeatable_convolutions(target),
         in_precision(precision, model, target),
-        _compiled(model, enabled=compile),
+        _compiled_parts(model, enabled=compile and not whole),
+        _gradients_followed(enabled=whole),
         one_batch(processes, model),
     ):
         if processes.world > 1:
@@ -241,8 +246,14 @@ def fit(
             rows = _rows(data, batch_size, seed, first, processes)
             log.begin_after(first)
 
+            step_of: Callable[[Batch], Recorded]
+            if whole:
+                step_of = _CompiledStep(model, optimisers)
+            else:
+                step_of = partial(_step, model, optimisers=optimisers, processes=processes)
+
             def take_step(*of_batch: Tensor) -> None:
-                _step(model, _batch(data, of_batch, dtype), optimisers, log, processes)
+                log.add(step_of(_batch(data, of_batch, dtype)))
 
             take = Graphed(take_step) if graph else take_step
             started = saved = time.perf_counter()
@@ -476,8 +487,110 @@ def in_precision(precision: str, model: nn.Module, device: torch.device) -> Iter
             hook.remove()
 
 
+def can_compile_steps(device: torch.device) -> bool:
+    """Whether this PyTorch's `torch.compile` follows a step into its gradients."""
+    import torch._dynamo.config as dynamo  # seconds, which only those who compile pay
+
+    return device.type in ("cpu", "cuda") and hasattr(dynamo, "trace_autograd_ops")
+
+
 @contextmanager
-def _compiled(model: Model, enabled: bool) -> Iterator[None]:
+def _gradients_followed(enabled: bool) -> Iterator[None]:
+    if not enabled:
+        yield
+        return
+    import torch._dynamo.config as dynamo
+
+    # Each run compiles a step of its own: that of another model is no new version of the first.
+    many = ("recompile_limit", "accumulated_recompile_limit")
+    with dynamo.patch({"trace_autograd_ops": True, **dict.fromkeys(many, 10_000)}):
+        yield
+
+
+class _CompiledStep(nn.Module):
+    """`_step` as one compiled function: batch in, numbers to record out.
+
+    Adam is written out: of the operations that PyTorch has for it, those that can be compiled round
+    the corrections of the first steps.
+    """
+
+    def __init__(self, model: Model, optimisers: Mapping[str, torch.optim.Adam]):
+        super().__init__()
+        self.model = model
+        self.moved: dict[str, list[nn.Parameter]] = {}
+        self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.steps: dict[str, Tensor] = {}
+        self.adam: dict[str, tuple[float, float, float, float]] = {}
+        for phase, optimiser in optimisers.items():
+            (group,) = optimiser.param_groups
+            moved = self.moved[phase] = group["params"]
+            for parameter in moved:
+                if not optimiser.state[parameter]:
+                    optimiser.state[parameter] = {
+                        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+            states = [optimiser.state[parameter] for parameter in moved]
+            for state in states:
+                state["step"] = states[0]["step"]  # counted once
+            self.steps[phase] = states[0]["step"]
+            self.moments[phase] = [(s["exp_avg"], s["exp_avg_sq"]) for s in states]
+            self.adam[phase] = (group["lr"], *group["betas"], group["eps"])
+        # With torch's own random numbers, so that the run is the one without compilation. Not for
+        # batches of any size: draws of an unknown number cannot be compiled. And nothing is left to
+        # Python: what phases share would be lost between two parts.
+        self.compile(dynamic=False, fullgraph=True, options={"fallback_random": True})
+
+    def forward(
+        self,
+        x: Tensor,
+        label: Tensor | None,
+        other_x: Tensor | None,
+        other_label: Tensor | None,
+    ) -> Recorded:
+        other = None if other_x is None else Batch(other_x, other_label)
+        batch = Batch(x, label, other=other)
+        recorded = {}
+        for phase in self.model.phases:
+            loss = self.model.loss(phase.name, batch)
+            gradients = torch.autograd.grad(loss.value, self.moved[phase.name])
+            recorded[phase.name] = measured(loss, gradients)
+            with torch.no_grad():
+                self.move(phase.name, gradients)
+        return recorded
+
+    def move(self, phase: str, gradients: Sequence[Tensor]) -> None:
+        """Adam's step (Kingma and Ba 2015, algorithm 1)."""
+        lr, beta_1, beta_2, eps = self.adam[phase]
+        step = self.steps[phase].add_(1).double()
+        dtype = self.moved[phase][0].dtype
+        size = (lr / (1.0 - beta_1**step)).to(dtype)
+        over = (1.0 - beta_2**step).rsqrt().to(dtype)
+        for parameter, (mean, square), gradient in zip(
+            self.moved[phase], self.moments[phase], gradients, strict=True
+        ):
+            mean.lerp_(gradient, 1.0 - beta_1)
+            square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
+            parameter.sub_(size * mean / (square.sqrt() * over + eps))
+
+    def __call__(self, batch: Batch) -> Recorded:
+        other = batch.other
+        of_other = (None, None) if other is None else (other.x, other.label)
+        try:
+            found: Recorded = super().__call__(batch.x, batch.label, *of_other)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            for phase in self.model.phases:  # it may be the loss itself that cannot be had
+                self.model.loss(phase.name, batch)
+            raise UnigenError(
+                f"The training step of '{self.model.name}' could not be compiled "
+                f"({str(error).strip().splitlines()[0]}): leave out compile=True or --compile."
+            ) from error
+        return found
+
+
+@contextmanager
+def _compiled_parts(model: Model, enabled: bool) -> Iterator[None]:
     """Compile in place while inside; names and values of parameters stay.
 
     The loss as a whole, draws included, if it is the only one of a step. Phases share draws, and
@@ -554,14 +667,24 @@ def _optimisers(
     return found
 
 
+# Of each phase: terms of the loss and the size of the gradient, by name, and whether the loss and
+# the gradient are finite.
+Recorded = dict[str, tuple[dict[str, Tensor], Tensor]]
+
+
+def measured(loss: Loss, gradients: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """What is recorded of a phase; see `Recorded`."""
+    size = torch.stack(torch._foreach_norm(list(gradients))).norm()
+    return {**loss.terms, "gradient norm": size}, torch.isfinite(loss.value) & torch.isfinite(size)
+
+
 def _step(
     model: Model,
     batch: Batch,
     optimisers: dict[str, torch.optim.Adam],
-    log: _DeviceLog,
     processes: Processes = ALONE,
-) -> None:
-    log.begin()
+) -> Recorded:
+    recorded = {}
     for phase in model.phases:
         optimiser = optimisers[phase.name]
         moved = optimiser.param_groups[0]["params"]
@@ -570,12 +693,13 @@ def _step(
         # discriminator and pays nothing for the gradients of its weights.
         gradients = processes.average(torch.autograd.grad(loss.value, moved))
         # Before Adam walks through memory several times their size, gradients are in the cache.
-        log.add(phase.name, loss, gradients)
+        recorded[phase.name] = measured(loss, gradients)
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
         for parameter in moved:
             parameter.grad = None
+    return recorded
 
 
 def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
@@ -612,21 +736,18 @@ class _DeviceLog:
         """The next step is the one after `step`."""
         self.step.fill_(step)
 
-    def begin(self) -> None:
-        """A step begins."""
+    def add(self, recorded: Recorded) -> None:
+        """What a step recorded."""
         self.step += 1
-
-    def add(self, phase: str, loss: Loss, gradients: list[Tensor]) -> None:
-        i = self.phases.index(phase)
-        size = torch.stack(torch._foreach_norm(gradients)).norm()
-        terms = torch.stack([*loss.terms.values(), size]).to(self.precision)
-        if phase not in self.names:
-            self.names[phase] = [*loss.terms, "gradient norm"]
-        if phase not in self.sums:
-            self.sums[phase] = torch.zeros_like(terms)
-        self.sums[phase] += terms
-        good = torch.isfinite(loss.value) & torch.isfinite(size)
-        self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
+        for i, phase in enumerate(self.phases):
+            named, good = recorded[phase]
+            terms = torch.stack(list(named.values())).to(self.precision)
+            if phase not in self.names:
+                self.names[phase] = list(named)
+            if phase not in self.sums:
+                self.sums[phase] = torch.zeros_like(terms)
+            self.sums[phase] += terms
+            self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
 
     def read(self, reset: bool) -> dict[str, float]:
         """Means since the last reset. This is where the host waits for the device."""
