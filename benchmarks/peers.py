@@ -478,7 +478,12 @@ def main() -> int:
                 command += [option, str(checkout.resolve())]
             said = subprocess.run(
                 command, stdout=subprocess.PIPE, text=True, check=False,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                # Compilers beside the process would still be starting when the clock does.
+                env={
+                    **os.environ,
+                    "CUDA_VISIBLE_DEVICES": "",
+                    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+                },
             )  # fmt: skip
             if said.returncode:
                 return said.returncode  # it has said why

@@ -129,10 +129,13 @@ from unigen_edu.cli import main
 torch.set_num_threads(1)
 step = training._step
 
-def step_and_stop(*arguments):
-    step(*arguments)
-    if int(arguments[3].step) == 7:
+taken = []
+
+def step_and_stop(*arguments, **named):
+    taken.append(0)
+    if len(taken) == 7:
         os.kill(os.getpid(), signal.SIGINT)
+    return step(*arguments, **named)
 
 training._step = step_and_stop
 sys.exit(main(sys.argv[1:]))

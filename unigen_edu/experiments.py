@@ -73,6 +73,7 @@ class Arm:
         label: name of the arm; "" for that of the model.
         lr: step sizes of phases that differ from the comparison's.
         precision: of the products in training, as for `fit`.
+        effort: number of steps, relative to the comparison's.
     """
 
     model: str
@@ -80,6 +81,7 @@ class Arm:
     label: str = ""
     lr: Mapping[str, float] = field(default_factory=dict)
     precision: str = "float32"
+    effort: float = 1.0
 
     @property
     def name(self) -> str:
@@ -222,6 +224,21 @@ def _longer(found: Comparison, *controls: Arm, effort: float) -> Comparison:
         arms=(*found.arms, *controls),
         effort=effort,
         first_seed=20,
+    )
+
+
+def _in_equal_time(found: Comparison, base: Arm, other: Arm, effort: float) -> Comparison:
+    """The cheaper arm with more steps beside the dearer one, and with seeds that are new again."""
+    return replace(
+        found,
+        name=f"{found.name}-in-equal-time",
+        title=f"{found.title}, in about the same time",
+        arms=(
+            replace(base, effort=effort, label=f"{base.name}, {effort:g} times the steps"),
+            other,
+        ),
+        beside=(*found.beside, "training_seconds"),
+        first_seed=30,
     )
 
 
@@ -370,6 +387,8 @@ _IMPORTANCE_AGAIN = [
     for found in (_OF_CLOTHES, _OF_USPS)
 ]
 
+_IMPORTANCE_LONGER = _longer(_IMPORTANCE_AGAIN[1], effort=4.0)
+
 COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "gan-iwgan",
@@ -421,7 +440,8 @@ COMPARISONS: tuple[Comparison, ...] = (
     _OF_CLOTHES,
     _OF_USPS,
     *_IMPORTANCE_AGAIN,
-    _longer(_IMPORTANCE_AGAIN[1], effort=4.0),
+    _IMPORTANCE_LONGER,
+    _in_equal_time(_IMPORTANCE_LONGER, Arm("gan"), Arm("iwgan"), effort=2.25),
     _rounded(_SAMPLES, "gan"),
     *(
         _rounded(replace(_SAMPLES, metric="elbo", higher_is_better=True), model)
@@ -799,7 +819,7 @@ def reproduce(
     how: dict[str, Any] = {"root": root, "verify": verify}
     classifiers: dict[str, ImageClassifier | None] = {}
     left_out: dict[str, UnigenError] = {}
-    waiting = sum(len(missing) * comparison.effort for comparison, _, missing in plan)
+    waiting = sum(len(missing) * c.effort * arm.effort for c, arm, missing in plan)
     spent = done = 0.0
     failed = []
     for comparison, arm, missing in plan:
@@ -833,7 +853,7 @@ def reproduce(
                 "command again; it continues from the last checkpoints."
             ) from error
         spent += time.perf_counter() - started
-        done += len(missing) * comparison.effort
+        done += len(missing) * comparison.effort * arm.effort
     if left_out:
         raise LeftOut(
             f"Left out: {', '.join(left_out)}. The first, because: {next(iter(left_out.values()))}"
@@ -881,11 +901,15 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
+def _steps(comparison: Comparison, arm: Arm, scale: Scale) -> int:
+    return round(scale.steps * comparison.effort * arm.effort)
+
+
 def _training_settings(comparison: Comparison, arm: Arm, scale: Scale) -> dict[str, Any]:
     """Steps and optimiser of an arm, as its records hold them."""
     model = models.get(arm.model)
     return {
-        "steps": round(scale.steps * comparison.effort),
+        "steps": _steps(comparison, arm, scale),
         "lr": step_sizes(model, comparison.lr) | dict(arm.lr),
         "betas": comparison.betas or decay_rates(model),
         "precision": arm.precision,
@@ -913,7 +937,7 @@ def _run_arm(
         classifier: that scores the samples.
     """
     train_set = training_set(comparison, scale, **how)
-    steps = round(scale.steps * comparison.effort)
+    steps = _steps(comparison, arm, scale)
     folder = work / scale.name / comparison.name / _folder_name(arm)
     settings: dict[str, Any] = {
         **_training_settings(comparison, arm, scale),
