@@ -244,6 +244,27 @@ def test_a_repetition_takes_seeds_that_nobody_has_looked_at(run, tmp_path):
     assert again.first_seed >= 10
 
 
+def test_an_arm_may_take_more_steps_than_the_others(run, tmp_path):
+    base, other = PAIR.arms
+    longer = dataclasses.replace(base, effort=2.5, label="longer")
+    run(seeds=(0,), comparison=dataclasses.replace(PAIR, arms=(longer, other), effort=2.0))
+    steps = {
+        record["arm"]: record["steps"]
+        for record in (json.loads(p.read_text()) for p in (tmp_path / "out").rglob("seed*.json"))
+    }
+    assert steps == {"longer": TINY.steps * 5, other.name: TINY.steps * 2}
+
+
+def test_in_equal_time_the_cheaper_model_takes_more_steps():
+    (equal,) = experiments.find(["samples-usps-longer-in-equal-time"])
+    (longer,) = experiments.find(["samples-usps-longer"])
+    (gan, iwgan), (_, of_longer, _) = equal.arms, longer.arms
+    assert (gan.model, gan.effort) == ("gan", 2.25)
+    assert iwgan == of_longer
+    assert equal.first_seed >= longer.first_seed + 10
+    assert "training_seconds" in equal.beside
+
+
 def test_a_seed_that_fails_leaves_the_others_and_says_why(run, tmp_path, monkeypatch):
     fit_seeds = experiments.fit_seeds
 

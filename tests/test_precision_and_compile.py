@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,17 +40,19 @@ def largest_gap(a: nn.Module, b: nn.Module) -> float:
 
 @pytest.fixture
 def captured(monkeypatch) -> list[str]:
-    """Compiled graphs run as they were captured, without a C++ compiler; their modules are kept."""
+    """Compiled graphs run as they were captured, without a C++ compiler; what was compiled."""
     found: list[str] = []
-    real = nn.Module.compile
+    real = torch.compile
 
-    def compile_eagerly(module: nn.Module, **options: object) -> None:
-        found.append(type(module).__name__)
+    def compile_eagerly(what, **options: object):
+        owner = getattr(what, "__self__", None)
+        found.append(what.__name__ if owner is None else type(owner).__name__)
         # With decompositions, as in the compiler: "aot_eager" keeps views that do not fit.
         given = {"backend": "aot_eager_decomp_partition", "dynamic": options.get("dynamic")}
-        real(module, **given, fullgraph=options.get("fullgraph", type(module).__name__ == "_Loss"))
+        whole = options.get("fullgraph", found[-1] == "_Loss")
+        return real(what, **given, fullgraph=whole)
 
-    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
     yield found
     torch._dynamo.reset()
 
@@ -90,7 +94,7 @@ def assert_same(found, wanted) -> None:
 def test_a_step_is_compiled_whole(name, captured):
     # "Whole": nothing of it may be left to Python, or the compiler would say so.
     found = on_its_data(name, compile=True)
-    assert captured == ["_CompiledStep"]
+    assert captured == ["_whole_step"]
     assert_same(found, on_its_data(name))
     assert all(module._compiled_call_impl is None for module in found[0].modules())
 
@@ -149,8 +153,57 @@ def test_every_run_of_a_process_is_compiled(captured):
         for size in (4, 5, 6):
             model = models.create("gan", seed=0, shape=(2,), latent=2)
             fit(model, ring, seed=0, **SETTINGS | {"batch_size": size}, compile=True)
-        assert torch._dynamo.config.recompile_limit == 1
     assert compiled() - before == 3
+
+
+class Counting(VAE):
+    """Its loss changes from step to step, by a number of Python's."""
+
+    seen = 0
+
+    def variational_loss(self, batch: Batch) -> Loss:
+        self.seen += 1
+        loss = super().variational_loss(batch)
+        return Loss(loss.value * min(1.0, self.seen / 100), loss.terms)
+
+
+@whole_steps
+def test_a_step_is_not_compiled_again_and_again(digits, captured):
+    with (
+        torch._dynamo.config.patch(recompile_limit=2),
+        pytest.raises(UnigenError, match="could not be compiled"),
+    ):
+        fit(Counting(digits.shape), digits, seed=0, **SETTINGS, compile=True)
+
+
+@whole_steps
+def test_who_stops_a_compiler_is_not_told_about_compiling(digits, captured, monkeypatch, tmp_path):
+    def stopped(self: object, batch: Batch) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise UnigenError("The training step of 'vae' could not be compiled.")
+
+    monkeypatch.setattr(training._CompiledStep, "__call__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        trained("vae", digits, compile=True, out=tmp_path)
+
+
+@whole_steps
+@pytest.mark.parametrize("options", [{"precision": "bf16"}, {"network": "conv"}])
+@pytest.mark.parametrize("name", ["gan", "aae"])
+def test_rounded_products_and_convolutions_are_compiled_too(name, options, captured):
+    images = data.load("mnist-mini", "train")
+
+    def terms(**settings: object) -> dict[str, list[float]]:
+        network = options.get("network", "mlp")
+        model = models.create(name, seed=0, network=network)
+        precision = options.get("precision", "float32")
+        settings |= {"watch": lambda model, step: None, "watch_every": 2}
+        return fit(model, images, **SETTINGS, precision=precision, **settings).terms
+
+    compiled, plain = terms(compile=True), terms()
+    assert captured == ["_whole_step"]
+    for term, values in plain.items():
+        assert compiled[term] == pytest.approx(values, rel=0.02, abs=1e-3)
 
 
 @whole_steps
@@ -167,7 +220,7 @@ def test_compiled_networks_learn_the_same_parameters(name, digits, captured, par
     compiled, history = trained(name, digits, torch.float64, compile=True)
     plain, wanted = trained(name, digits, torch.float64)
     assert captured
-    assert "_CompiledStep" not in captured
+    assert "_whole_step" not in captured
     assert largest_gap(compiled, plain) < 1e-9
     for term, values in wanted.terms.items():
         assert history.terms[term] == pytest.approx(values, abs=1e-9)
@@ -207,6 +260,10 @@ def test_the_compiler_of_this_machine_agrees(name, options):
     fit(points, ring, seed=0, **SETTINGS, compile=True)
     fit(other, ring, seed=0, **SETTINGS)
     assert largest_gap(points, other) < 1e-9
+    with torch.no_grad():
+        next(points.parameters()).fill_(float("nan"))
+    with pytest.raises(NotFinite, match="not finite at step 1;"):
+        fit(points, ring, seed=0, **SETTINGS, compile=True)
 
 
 @pytest.mark.parametrize("name", ["gan", "vae"])

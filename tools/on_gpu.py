@@ -60,9 +60,13 @@ def stages(device: str = "cuda") -> list[Stage]:
     found = [
         Stage(
             "checks",
-            (python, "-m", "pytest", "-q", "tests/test_training.py", "tests/test_seeds.py",
-             "tests/test_precision_and_compile.py"),
+            (python, "-m", "pytest", "-q", "tests/test_training.py", "tests/test_seeds.py"),
             minutes=7,
+        ),
+        Stage(
+            "checks-compiled",
+            (python, "-m", "pytest", "-q", "tests/test_precision_and_compile.py"),
+            minutes=9,
         ),
         Stage(
             "graphs",

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -202,7 +203,6 @@ def fit(
         repeatable_convolutions(target),
         in_precision(precision, model, target),
         _compiled_parts(model, enabled=compile and not whole),
-        _gradients_followed(enabled=whole),
         one_batch(processes, model),
     ):
         if processes.world > 1:
@@ -246,20 +246,28 @@ def fit(
             rows = _rows(data, batch_size, seed, first, processes)
             log.begin_after(first)
 
-            step_of: Callable[[Batch], Recorded]
+            one_step: Callable[[Batch], Record]
             if whole:
-                step_of = _CompiledStep(model, optimisers)
+                one_step = _CompiledStep(model, optimisers)
             else:
-                step_of = partial(_step, model, optimisers=optimisers, processes=processes)
+                one_step = partial(_step, model, optimisers=optimisers, processes=processes)
 
             def take_step(*of_batch: Tensor) -> None:
-                log.add(step_of(_batch(data, of_batch, dtype)))
+                log.add(one_step(_batch(data, of_batch, dtype)))
 
             take = Graphed(take_step) if graph else take_step
             started = saved = time.perf_counter()
             unread = 0
             for step in range(first + 1, steps + 1):
-                take(*next(rows))
+                try:
+                    take(*next(rows))
+                except UnigenError:
+                    if stop.requested:  # which ends the compilers as well, and nothing has moved
+                        raise KeyboardInterrupt from None
+                    raise
+                if whole and step == first + 1:  # it was compiled, which is no training
+                    synchronise(target)
+                    started = time.perf_counter()
                 log.count += 1
                 unread += 1
                 at_end = step == steps
@@ -494,20 +502,7 @@ def can_compile_steps(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda") and hasattr(dynamo, "trace_autograd_ops")
 
 
-@contextmanager
-def _gradients_followed(enabled: bool) -> Iterator[None]:
-    if not enabled:
-        yield
-        return
-    import torch._dynamo.config as dynamo
-
-    # Each run compiles a step of its own: that of another model is no new version of the first.
-    many = ("recompile_limit", "accumulated_recompile_limit")
-    with dynamo.patch({"trace_autograd_ops": True, **dict.fromkeys(many, 10_000)}):
-        yield
-
-
-class _CompiledStep(nn.Module):
+class _CompiledStep:
     """`_step` as one compiled function: batch in, numbers to record out.
 
     Adam is written out: of the operations that PyTorch has for it, those that can be compiled round
@@ -515,7 +510,6 @@ class _CompiledStep(nn.Module):
     """
 
     def __init__(self, model: Model, optimisers: Mapping[str, torch.optim.Adam]):
-        super().__init__()
         self.model = model
         self.moved: dict[str, list[nn.Parameter]] = {}
         self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -537,28 +531,37 @@ class _CompiledStep(nn.Module):
             self.steps[phase] = states[0]["step"]
             self.moments[phase] = [(s["exp_avg"], s["exp_avg_sq"]) for s in states]
             self.adam[phase] = (group["lr"], *group["betas"], group["eps"])
-        # With torch's own random numbers, so that the run is the one without compilation. Not for
-        # batches of any size: draws of an unknown number cannot be compiled. And nothing is left to
-        # Python: what phases share would be lost between two parts.
-        self.compile(dynamic=False, fullgraph=True, options={"fallback_random": True})
+        # With torch's own random numbers in the order of the program, so that the run is the one
+        # without compilation.
+        options: dict[str, Any] = {"fallback_random": True}
+        if torch.__version__ < (2, 15):  # type: ignore[operator]  # later ones keep the order
+            options |= {"reorder_for_locality": False, "reorder_for_peak_memory": False}
+        # A function of its own for each run, for PyTorch takes the steps of further models for new
+        # versions of the first and gives up after eight. Not for batches of any size: draws of an
+        # unknown number cannot be compiled. And nothing is left to Python: what phases share would
+        # be lost between two parts.
+        own = FunctionType(_whole_step.__code__.replace(), _whole_step.__globals__)
+        self.compiled = torch.compile(own, dynamic=False, fullgraph=True, options=options)
 
-    def forward(
-        self,
-        x: Tensor,
-        label: Tensor | None,
-        other_x: Tensor | None,
-        other_label: Tensor | None,
-    ) -> Recorded:
-        other = None if other_x is None else Batch(other_x, other_label)
-        batch = Batch(x, label, other=other)
-        recorded = {}
-        for phase in self.model.phases:
+    def __call__(self, batch: Batch) -> Record:
+        import torch._dynamo as dynamo
+
+        other = batch.other
+        of_other = (None, None) if other is None else (other.x, other.label)
+        failures = (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit)
+        try:
+            with dynamo.config.patch(trace_autograd_ops=True):
+                found: Record = self.compiled(self, batch.x, batch.label, *of_other)
+            return found
+        except failures as error:
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        for phase in self.model.phases:  # the loss may have something to say, compiled or not
             loss = self.model.loss(phase.name, batch)
-            gradients = torch.autograd.grad(loss.value, self.moved[phase.name])
-            recorded[phase.name] = measured(loss, gradients)
-            with torch.no_grad():
-                self.move(phase.name, gradients)
-        return recorded
+            torch.autograd.grad(loss.value, self.moved[phase.name])
+        raise UnigenError(
+            f"The training step of '{self.model.name}' could not be compiled ({why}): leave out "
+            "compile=True or --compile."
+        )
 
     def move(self, phase: str, gradients: Sequence[Tensor]) -> None:
         """Adam's step (Kingma and Ba 2015, algorithm 1)."""
@@ -574,19 +577,24 @@ class _CompiledStep(nn.Module):
             square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
             parameter.sub_(size * mean / (square.sqrt() * over + eps))
 
-    def __call__(self, batch: Batch) -> Recorded:
-        other = batch.other
-        of_other = (None, None) if other is None else (other.x, other.label)
-        try:
-            found: Recorded = super().__call__(batch.x, batch.label, *of_other)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            for phase in self.model.phases:  # it may be the loss itself that cannot be had
-                self.model.loss(phase.name, batch)
-            raise UnigenError(
-                f"The training step of '{self.model.name}' could not be compiled "
-                f"({str(error).strip().splitlines()[0]}): leave out compile=True or --compile."
-            ) from error
-        return found
+
+def _whole_step(
+    step: _CompiledStep,
+    x: Tensor,
+    label: Tensor | None,
+    other_x: Tensor | None,
+    other_label: Tensor | None,
+) -> Record:
+    other = None if other_x is None else Batch(other_x, other_label)
+    batch = Batch(x, label, other=other)
+    recorded = {}
+    for phase in step.model.phases:
+        loss = step.model.loss(phase.name, batch)
+        gradients = torch.autograd.grad(loss.value, step.moved[phase.name])
+        recorded[phase.name] = measured(loss, gradients)
+        with torch.no_grad():
+            step.move(phase.name, gradients)
+    return recorded
 
 
 @contextmanager
@@ -669,11 +677,11 @@ def _optimisers(
 
 # Of each phase: terms of the loss and the size of the gradient, by name, and whether the loss and
 # the gradient are finite.
-Recorded = dict[str, tuple[dict[str, Tensor], Tensor]]
+Record = dict[str, tuple[dict[str, Tensor], Tensor]]
 
 
 def measured(loss: Loss, gradients: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """What is recorded of a phase; see `Recorded`."""
+    """What is recorded of a phase; see `Record`."""
     size = torch.stack(torch._foreach_norm(list(gradients))).norm()
     return {**loss.terms, "gradient norm": size}, torch.isfinite(loss.value) & torch.isfinite(size)
 
@@ -683,7 +691,7 @@ def _step(
     batch: Batch,
     optimisers: dict[str, torch.optim.Adam],
     processes: Processes = ALONE,
-) -> Recorded:
+) -> Record:
     recorded = {}
     for phase in model.phases:
         optimiser = optimisers[phase.name]
@@ -736,7 +744,7 @@ class _DeviceLog:
         """The next step is the one after `step`."""
         self.step.fill_(step)
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: Record) -> None:
         """What a step recorded."""
         self.step += 1
         for i, phase in enumerate(self.phases):
