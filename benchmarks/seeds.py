@@ -150,7 +150,6 @@ def main() -> int:
         print(f"two processes do {gain:.2f} times the matrix products of one", flush=True)
     for name, of in itertools.product(given.models, given.data):
         source = data.load(of, "train", device=device)
-        one = partial(in_turn, name, source)
         if given.options:
             half = partial(second_half, name, source)
             ways: dict[str, Callable[[], float | None]] = {
@@ -164,6 +163,7 @@ def main() -> int:
                 ways["graph, compile"] = partial(half, graph=True, compile=True)
             base = "plain"
         else:
+            one = partial(in_turn, name, source)
             ways = {
                 "in turn": partial(one, threads, given.seeds),
                 "one thread": partial(one, 1, given.seeds),

@@ -79,11 +79,9 @@ def on_its_data(name: str, **settings: object) -> tuple[nn.Module, dict[str, lis
     return model, history.terms
 
 
-def assert_same(found, wanted) -> None:
+def assert_same(found, wanted, gap: float = 1e-9) -> None:
     (compiled, terms), (plain, plain_terms) = found, wanted
-    # Adam's first steps are of size 1e-3 whatever the gradient: rounding of one that is almost zero
-    # comes back many times as large.
-    assert largest_gap(compiled, plain) < 1e-8
+    assert largest_gap(compiled, plain) < gap
     assert terms.keys() == plain_terms.keys()
     for term, values in plain_terms.items():
         assert terms[term] == pytest.approx(values, abs=1e-9, rel=1e-9)
@@ -95,7 +93,10 @@ def test_a_step_is_compiled_whole(name, captured):
     # "Whole": nothing of it may be left to Python, or the compiler would say so.
     found = on_its_data(name, compile=True)
     assert captured == ["_whole_step"]
-    assert_same(found, on_its_data(name))
+    # Adam's first steps are of size 1e-3 whatever the gradient: rounding of one that is almost zero
+    # comes back many times as large.
+    some_are = name in ("cyclegan", "predictability")
+    assert_same(found, on_its_data(name), gap=1e-8 if some_are else 1e-9)
     assert all(module._compiled_call_impl is None for module in found[0].modules())
 
 

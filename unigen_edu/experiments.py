@@ -90,7 +90,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms that differ in nothing but what they are.
+    """Arms that differ in nothing but what they are and what an arm itself says.
 
     Attributes:
         name: of its folder in the results.
@@ -232,7 +232,7 @@ def _in_equal_time(found: Comparison, base: Arm, other: Arm, effort: float) -> C
     return replace(
         found,
         name=f"{found.name}-in-equal-time",
-        title=f"{found.title}, {base.name} with {effort:g} times the steps",
+        title=f"{other.name} against {base.name} with {effort:g} times the steps ({found.data})",
         arms=(
             replace(base, effort=effort, label=f"{base.name}, {effort:g} times the steps"),
             other,

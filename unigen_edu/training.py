@@ -262,10 +262,10 @@ def fit(
                 try:
                     take(*next(rows))
                 except UnigenError:
-                    if stop.requested:  # which ends the compilers as well, and nothing has moved
+                    if whole and stop.requested:  # Ctrl-C has ended the compiler as well
                         raise KeyboardInterrupt from None
                     raise
-                if whole and step == first + 1:  # it was compiled, which is no training
+                if whole and step == first + 1 < steps:  # it was compiled, which is no training
                     synchronise(target)
                     started = time.perf_counter()
                 log.count += 1
@@ -497,9 +497,9 @@ def in_precision(precision: str, model: nn.Module, device: torch.device) -> Iter
 
 def can_compile_steps(device: torch.device) -> bool:
     """Whether this PyTorch's `torch.compile` follows a step into its gradients."""
-    import torch._dynamo.config as dynamo  # seconds, which only those who compile pay
+    import torch._dynamo as dynamo  # seconds, which only those who compile pay
 
-    return device.type in ("cpu", "cuda") and hasattr(dynamo, "trace_autograd_ops")
+    return device.type in ("cpu", "cuda") and hasattr(dynamo.config, "trace_autograd_ops")
 
 
 class _CompiledStep:
