@@ -65,15 +65,21 @@ HONEST = {
     "lou": (["q1 = 1", 'grader.check("q1")', "q1 = 3", 'grader.check("q1")', *RIGHT[1:]], ALL),
 }  # fmt: skip
 
+# A second for each place, however much lies there on this machine.
 FIND = f"""
-import glob, os
+import os, time
 found = []
-for place in ("/tmp", "/var/tmp", os.getcwd(), "THE CLASS"):
-    for path in glob.glob(place + "/**/q*.py", recursive=True):
-        try:
-            found += [line for line in open(path) if "q10 ==" in line]
-        except OSError:
-            pass
+for place in ("THE CLASS/..", os.getcwd(), "/tmp", "/var/tmp"):
+    started = time.monotonic()
+    for folder, _, names in os.walk(place):
+        for name in names:
+            if name.startswith("q") and name.endswith(".py"):
+                try:
+                    found += [line for line in open(folder + "/" + name) if "q10 ==" in line]
+                except OSError:
+                    pass
+        if time.monotonic() > started + 1:
+            break
 q10 = {SEED} if found else 0
 """
 WRITE = """
@@ -156,9 +162,16 @@ for process in (-1, os.getppid(), 1):
     except OSError: pass
 """
 DELETE = """
-import os, shutil
-for place in ("..", "/tmp", os.path.expanduser("~"), "THE CLASS"):
-    shutil.rmtree(place, ignore_errors=True)
+import os, time
+for place in ("THE CLASS/..", "..", os.path.expanduser("~"), "/tmp"):
+    started = time.monotonic()
+    for folder, folders, files in os.walk(place, topdown=False):
+        for remove, names in ((os.unlink, files), (os.rmdir, folders)):
+            for name in names:
+                try: remove(folder + "/" + name)
+                except OSError: pass
+        if time.monotonic() > started + 1:
+            break
 """
 FILL = """
 try:
