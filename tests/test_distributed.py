@@ -15,12 +15,12 @@ from tests.models.test_every_model import small_data, small_model
 from unigen_edu import checkpoints, models
 from unigen_edu.distributed import Processes
 from unigen_edu.errors import UnigenError
-from unigen_edu.training import fit
+from unigen_edu.training import History, fit
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NAMES = models.names()
-STEPS = 6
+STEPS = 7  # which end within an interval of the log
 
 # Run by every process, and once alone.
 TRAIN = """
@@ -97,8 +97,8 @@ def test_the_history_is_that_of_the_whole_batch(name, trained):
     two, one, _ = trained
     found = json.loads((two / f"{name}.json").read_text())
     wanted = json.loads((one / f"{name}.json").read_text())
-    assert found["steps"] == wanted["steps"] == [2, 4, 6]
-    assert found["watched"] == wanted["watched"] == {"step": [0.0, 3.0, 6.0]}
+    assert found["steps"] == wanted["steps"] == [2, 4, 6, 7]
+    assert found["watched"] == wanted["watched"] == {"step": [0.0, 3.0, 6.0, 7.0]}
     for term, values in wanted["terms"].items():
         assert found["terms"][term] == pytest.approx(values, rel=1e-9, abs=1e-9)
 
@@ -106,16 +106,18 @@ def test_the_history_is_that_of_the_whole_batch(name, trained):
 def test_one_process_continues_what_two_began(trained, tmp_path):
     two, _, _ = trained
 
-    def train(out: Path) -> torch.nn.Module:
+    def train(out: Path) -> tuple[torch.nn.Module, History]:
         model = small_model("gan").double()
-        fit(model, small_data("gan", 40), steps=9, batch_size=8, device="cpu", progress=False,
-            log_every=2, out=out)  # fmt: skip
-        return model
+        history = fit(model, small_data("gan", 40), steps=9, batch_size=8, device="cpu",
+                      progress=False, log_every=2, out=out)  # fmt: skip
+        return model, history
 
     begun = tmp_path / "begun"
     begun.mkdir()
     (begun / checkpoints.FILE).write_bytes((two / "gan" / checkpoints.FILE).read_bytes())
-    continued, whole = train(begun), train(tmp_path / "whole")
+    (continued, went_on), (whole, wanted) = train(begun), train(tmp_path / "whole")
+    for term, values in wanted.terms.items():
+        assert went_on.terms[term] == pytest.approx(values, rel=1e-9, abs=1e-9)
     for a, b in zip(continued.parameters(), whole.parameters(), strict=True):
         assert (a - b).abs().max() < 1e-9
 

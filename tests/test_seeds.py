@@ -201,7 +201,9 @@ def test_what_one_method_left_the_other_continues(first, then, digits, tmp_path)
     for found in run(5, then):
         model, history = alone("gan", digits, found.seed)
         assert largest_gap(found.model, model) < 1e-9
-        assert found.history.steps == history.steps
+        assert found.history.steps == history.steps == [2, 4, 5]
+        for term, values in history.terms.items():  # of an interval that one began and one ended
+            assert found.history.terms[term] == pytest.approx(values, abs=1e-9)
 
 
 def test_a_stopped_stack_goes_on(digits, tmp_path):

@@ -715,7 +715,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
 
 
 class _StackLog:
-    """As the log of `fit`, with one column for each seed."""
+    """What the log of `fit` keeps, with one column for each seed."""
 
     def __init__(self, phases: list[str], seeds: int, device: torch.device):
         self.phases = phases

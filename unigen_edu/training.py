@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -161,8 +161,9 @@ def fit(
             and with random numbers of its own, so that looking does not change the run. A returned
             dict goes to the history. With several processes the first one looks.
         compile: let `torch.compile` fuse the whole step, all phases and Adam included: a minute or
-            two at the start, faster steps after. With a PyTorch that does not follow gradients into
-            the step, or several processes: only the networks, or the loss of a single phase.
+            two at the start, often faster steps after. With a PyTorch that does not follow
+            gradients into the step, or several processes: only the networks, or the loss of a
+            single phase.
         precision: "float32" (rather: that of the parameters), or "bf16": matrix products and
             convolutions in bfloat16, everything else, the parameters and Adam in float32.
         graph: capture the whole step, batch and optimisers included, as one CUDA graph and replay
@@ -503,34 +504,42 @@ def can_compile_steps(device: torch.device) -> bool:
 
 
 class _CompiledStep:
-    """`_step` as one compiled function: batch in, numbers to record out.
+    """`_step` with one compiled function: batch in, numbers to record out.
 
     Adam is written out: of the operations that PyTorch has for it, those that can be compiled round
-    the corrections of the first steps.
+    the corrections of the first steps. Only the count of the steps, and the powers that these
+    corrections need, stay outside.
     """
 
     def __init__(self, model: Model, optimisers: Mapping[str, torch.optim.Adam]):
         self.model = model
         self.moved: dict[str, list[nn.Parameter]] = {}
         self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self.steps: dict[str, Tensor] = {}
-        self.adam: dict[str, tuple[float, float, float, float]] = {}
-        for phase, optimiser in optimisers.items():
+        self.decays: dict[str, tuple[float, float, float]] = {}
+        device = next(model.parameters()).device
+        self.steps = torch.zeros(len(optimisers), dtype=torch.float32, device=device)
+        lr, betas = [], []
+        for i, (phase, optimiser) in enumerate(optimisers.items()):
             (group,) = optimiser.param_groups
             moved = self.moved[phase] = group["params"]
             for parameter in moved:
                 if not optimiser.state[parameter]:
                     optimiser.state[parameter] = {
-                        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                        "step": torch.zeros_like(self.steps[i]),
                         "exp_avg": torch.zeros_like(parameter),
                         "exp_avg_sq": torch.zeros_like(parameter),
                     }
             states = [optimiser.state[parameter] for parameter in moved]
+            self.steps[i] = states[0]["step"]
             for state in states:
-                state["step"] = states[0]["step"]  # counted once
-            self.steps[phase] = states[0]["step"]
+                state["step"] = self.steps[i]  # counted once
             self.moments[phase] = [(s["exp_avg"], s["exp_avg_sq"]) for s in states]
-            self.adam[phase] = (group["lr"], *group["betas"], group["eps"])
+            self.decays[phase] = (*group["betas"], group["eps"])
+            lr.append(group["lr"])
+            betas.append(group["betas"])
+        self.lr = torch.tensor(lr, dtype=torch.float64, device=device)
+        self.betas = torch.tensor(betas, dtype=torch.float64, device=device).T
+        self.powers = torch.ones_like(self.betas)  # beta_1^t and beta_2^t: (2, phases)
         # With torch's own random numbers in the order of the program, so that the run is the one
         # without compilation.
         options: dict[str, Any] = {"fallback_random": True}
@@ -550,6 +559,8 @@ class _CompiledStep:
         of_other = (None, None) if other is None else (other.x, other.label)
         failures = (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit)
         try:
+            # Not compiled: that would take the powers anew for every few parameters.
+            torch.pow(self.betas, self.steps.add_(1), out=self.powers)
             with dynamo.config.patch(trace_autograd_ops=True):
                 found: Record = self.compiled(self, batch.x, batch.label, *of_other)
             return found
@@ -563,19 +574,23 @@ class _CompiledStep:
             "compile=True or --compile."
         )
 
-    def move(self, phase: str, gradients: Sequence[Tensor]) -> None:
-        """Adam's step (Kingma and Ba 2015, algorithm 1)."""
-        lr, beta_1, beta_2, eps = self.adam[phase]
-        step = self.steps[phase].add_(1).double()
-        dtype = self.moved[phase][0].dtype
-        size = (lr / (1.0 - beta_1**step)).to(dtype)
-        over = (1.0 - beta_2**step).rsqrt().to(dtype)
+    def corrections(self) -> Tensor:
+        """Of each phase, lr / (1 - beta_1^t) and 1 / sqrt(1 - beta_2^t): (phases, 2), float64."""
+        left = 1.0 - self.powers
+        return torch.stack([self.lr / left[0], left[1].rsqrt()], dim=1)
+
+    def move(
+        self, phase: str, gradients: Sequence[Tensor], rate: Tensor, over_root: Tensor
+    ) -> None:
+        """Adam's step (Kingma and Ba 2015, algorithm 1), with its `corrections`."""
+        beta_1, beta_2, eps = self.decays[phase]
         for parameter, (mean, square), gradient in zip(
             self.moved[phase], self.moments[phase], gradients, strict=True
         ):
             mean.lerp_(gradient, 1.0 - beta_1)
             square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
-            parameter.sub_(size * mean / (square.sqrt() * over + eps))
+            to = parameter.dtype
+            parameter.sub_(rate.to(to) * mean / (square.sqrt() * over_root.to(to) + eps))
 
 
 def _whole_step(
@@ -587,14 +602,17 @@ def _whole_step(
 ) -> Record:
     other = None if other_x is None else Batch(other_x, other_label)
     batch = Batch(x, label, other=other)
-    recorded = {}
-    for phase in step.model.phases:
+    corrections = step.corrections()
+    recorded = []
+    for i, phase in enumerate(step.model.phases):
         loss = step.model.loss(phase.name, batch)
         gradients = torch.autograd.grad(loss.value, step.moved[phase.name])
-        recorded[phase.name] = measured(loss, gradients)
         with torch.no_grad():
-            step.move(phase.name, gradients)
-    return recorded
+            # In one pass over the gradients with Adam, which `_foreach_norm` would not be.
+            norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+            recorded.append(Measured(loss.terms, loss.value.detach(), norm))
+            step.move(phase.name, gradients, *corrections[i].unbind())
+    return record_of(step.model, recorded)
 
 
 @contextmanager
@@ -675,15 +693,37 @@ def _optimisers(
     return found
 
 
-# Of each phase: terms of the loss and the size of the gradient, by name, and whether the loss and
-# the gradient are finite.
-Record = dict[str, tuple[dict[str, Tensor], Tensor]]
+class Measured(NamedTuple):
+    """Of one phase: the terms of its loss, the loss, and the norm of its gradient."""
+
+    terms: dict[str, Tensor]
+    loss: Tensor
+    norm: Tensor
 
 
-def measured(loss: Loss, gradients: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """What is recorded of a phase; see `Record`."""
-    size = torch.stack(torch._foreach_norm(list(gradients))).norm()
-    return {**loss.terms, "gradient norm": size}, torch.isfinite(loss.value) & torch.isfinite(size)
+class Record(NamedTuple):
+    """What is kept of a step.
+
+    Attributes:
+        names: of each phase, the terms of its loss and "gradient norm".
+        values: of all phases, one after another: (terms,).
+        finite: whether the loss and the gradient of each phase are: (phases,).
+    """
+
+    names: dict[str, list[str]]
+    values: Tensor
+    finite: Tensor
+
+
+def record_of(model: Model, measured: Sequence[Measured]) -> Record:
+    """The record of a step from what was measured in each phase."""
+    names, values, checked = {}, [], []
+    for phase, (terms, loss, norm) in zip(model.phases, measured, strict=True):
+        names[phase.name] = [*terms, "gradient norm"]
+        values += [*terms.values(), norm]
+        checked += [loss, norm]
+    finite = torch.isfinite(torch.stack(checked)).view(-1, 2).all(dim=1)
+    return Record(names, torch.stack(values).detach(), finite)
 
 
 def _step(
@@ -692,7 +732,7 @@ def _step(
     optimisers: dict[str, torch.optim.Adam],
     processes: Processes = ALONE,
 ) -> Record:
-    recorded = {}
+    recorded = []
     for phase in model.phases:
         optimiser = optimisers[phase.name]
         moved = optimiser.param_groups[0]["params"]
@@ -701,13 +741,14 @@ def _step(
         # discriminator and pays nothing for the gradients of its weights.
         gradients = processes.average(torch.autograd.grad(loss.value, moved))
         # Before Adam walks through memory several times their size, gradients are in the cache.
-        recorded[phase.name] = measured(loss, gradients)
+        norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
+        recorded.append(Measured(loss.terms, loss.value.detach(), norm))
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
         for parameter in moved:
             parameter.grad = None
-    return recorded
+    return record_of(model, recorded)
 
 
 def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
@@ -734,7 +775,7 @@ class _DeviceLog:
         self.processes = processes
         self.phases = [phase.name for phase in model.phases]
         self.names: dict[str, list[str]] = {}
-        self.sums: dict[str, Tensor] = {}
+        self.total: Tensor | None = None  # (terms,), in the order of a `Record`
         self.count = 0
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.bad = torch.full((len(self.phases),), -1, dtype=torch.int64, device=device)
@@ -744,32 +785,38 @@ class _DeviceLog:
         """The next step is the one after `step`."""
         self.step.fill_(step)
 
+    def continue_from(self, sums: Mapping[str, Tensor]) -> None:
+        """Take up the sums of an interval that had begun, of each phase its terms."""
+        if sums:
+            parts = [sums[phase] for phase in self.phases]
+            self.total = torch.cat(parts).to(self.step.device, self.precision)
+
     def add(self, recorded: Record) -> None:
         """What a step recorded."""
+        self.names = recorded.names
+        if self.total is None:
+            self.total = torch.zeros_like(recorded.values, dtype=self.precision)
         self.step += 1
-        for i, phase in enumerate(self.phases):
-            named, good = recorded[phase]
-            terms = torch.stack(list(named.values())).to(self.precision)
-            if phase not in self.names:
-                self.names[phase] = list(named)
-            if phase not in self.sums:
-                self.sums[phase] = torch.zeros_like(terms)
-            self.sums[phase] += terms
-            self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
+        self.total += recorded.values
+        self.bad.copy_(torch.where(recorded.finite | (self.bad >= 0), self.bad, self.step))
+
+    def sums(self) -> dict[str, Tensor]:
+        """Of each phase, the sums of its terms so far."""
+        if self.total is None:
+            return {}
+        total = self.processes.average_number(self.total)
+        parts = total.split([len(self.names[phase]) for phase in self.phases])
+        return dict(zip(self.phases, parts, strict=True))
 
     def read(self, reset: bool) -> dict[str, float]:
         """Means since the last reset. This is where the host waits for the device."""
-        means = {
-            f"{phase}/{name}": value / self.count
-            for phase, sums in self.sums.items()
-            for name, value in zip(
-                self.names[phase], self.processes.average_number(sums).tolist(), strict=True
-            )
-        }
+        assert self.total is not None
+        names = [f"{phase}/{name}" for phase in self.phases for name in self.names[phase]]
+        sums = self.processes.average_number(self.total).tolist()
+        means = {name: value / self.count for name, value in zip(names, sums, strict=True)}
         if reset:
             self.count = 0
-            for sums in self.sums.values():
-                sums.zero_()
+            self.total.zero_()
         return means
 
     def raise_if_not_finite(self, kept: str) -> None:
@@ -965,8 +1012,7 @@ def _state(
         for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
             for key, value in optimiser.state[parameter].items():
                 state[f"adam.{phase}.{i}.{key}"] = torch.as_tensor(value)
-    for phase, sums in log.sums.items():
-        state[f"log.{phase}"] = log.processes.average_number(sums)
+    state |= {f"log.{phase}": sums for phase, sums in log.sums().items()}
     state["log.count"] = torch.tensor(log.count)
     return {**state, **_rng_state(device)}
 
@@ -1019,9 +1065,9 @@ def _restore(
                 optimiser.state[parameter]["step"] = (
                     step_count if device.type == "mps" else step_count.to(device)
                 )
-    for phase in log.phases:
-        if f"log.{phase}" in state:
-            log.sums[phase] = state[f"log.{phase}"].to(device)
+    begun = {n.removeprefix("log."): t for n, t in state.items() if n.startswith("log.")}
+    begun.pop("count")
+    log.continue_from(begun)
     log.count = int(state["log.count"])
     _set_rng_state({n: v for n, v in state.items() if n.startswith("rng.")}, device)
     return step, history
