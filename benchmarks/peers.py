@@ -10,8 +10,8 @@ trains a model of `unigen_edu` whose networks are made of the very layers of the
 same images (MNIST, from `UNIGEN_DATA`) with the same batch size, timed between the same two steps.
 
 Every round of a pair runs in a process of its own, so that no pair leaves anything to another; who
-goes first alternates (the project's loop runs a few steps before, for its networks), and the ratio
-is the median of those within a process.
+goes first alternates (the project's loop runs a few steps before, for its networks), the ways of
+`fit` begin with another one in each round, and the ratio is the median of those within a process.
 
 Differences that remain: images of 32 pixels are made by the projects' loaders one at a time, and
 beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1, 1]; its adversarial
@@ -406,23 +406,32 @@ def mnist_folder() -> Path:
     raise SystemExit("MNIST is not on this machine: set UNIGEN_DATA to a folder with MNIST/raw.")
 
 
-def one(name: str, checkout: Path | None, steps: int, ours_first: bool) -> dict[str, float]:
-    """Images per second of both, in this process."""
+def ways_of(pair: Pair) -> dict[str, dict[str, Any]]:
+    """The ways of `fit` that a pair is timed with, and the options of each."""
+    ways: dict[str, dict[str, Any]] = {"fit": {}, "fit, bf16": {"precision": "bf16"}}
+    if pair.compiled:
+        ways["fit, compiled"] = {"compile": True}
+        ways["fit, compiled, bf16"] = {"compile": True, "precision": "bf16"}
+    if pair.upsamples:
+        ways["fit, joined"] = {"joined": True}
+    return ways
+
+
+def one(name: str, checkout: Path | None, steps: int, number: int) -> dict[str, float]:
+    """Images per second of both, in this process, in an order of round `number`'s own."""
     pair = PAIRS[name]
     torch.manual_seed(0)
     rates: dict[str, float] = {}
+    theirs_first = number % 2 == 1
+    ways = list(ways_of(pair).items())
+    first = number % len(ways)
     # Its networks are those of a loop that was stopped after the steps that warm up.
     _, names = theirs(pair, checkout, steps=0)
-    if not ours_first:
+    if theirs_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
-    rates["fit"] = ours(pair, names, steps)
-    rates["fit, bf16"] = ours(pair, names, steps, precision="bf16")
-    if pair.compiled:
-        rates["fit, compiled"] = ours(pair, names, steps, compile=True)
-        rates["fit, compiled, bf16"] = ours(pair, names, steps, compile=True, precision="bf16")
-    if pair.upsamples:
-        rates["fit, joined"] = ours(pair, names, steps, joined=True)
-    if ours_first:
+    for way, options in ways[first:] + ways[:first]:
+        rates[way] = ours(pair, names, steps, **options)
+    if not theirs_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
     return rates
 
@@ -442,15 +451,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100, help="steps of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="processes for each pair")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmark_peers.json")
-    parser.add_argument("--process", choices=["ours first", "theirs first"], help=argparse.SUPPRESS)
+    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)  # the number of its round
     given = parser.parse_args()
     checkouts = {"PyTorch-GAN": given.pytorch_gan, "pytorch/examples": given.pytorch_examples}
     if given.steps % WARM_UP or not 0 < given.steps <= MOST_STEPS:
         parser.error(f"--steps must be a multiple of {WARM_UP}, at most {MOST_STEPS}")
-    if given.process:
+    if given.process is not None:
         (name,) = given.only
         checkout = checkouts.get(PAIRS[name].project)
-        rates = one(name, checkout, given.steps, given.process == "ours first")
+        rates = one(name, checkout, given.steps, given.process)
         print(json.dumps(rates))
         return 0
 
@@ -472,7 +481,7 @@ def main() -> int:
         measured_on = provenance(torch.device("cpu"))
         for number in range(given.rounds):
             command = [sys.executable, __file__, "--only", name, "--steps", str(given.steps)]
-            command += ["--process", "theirs first" if number % 2 else "ours first"]
+            command += ["--process", str(number)]
             if checkout is not None:
                 option = "--pytorch-gan" if pair.project == "PyTorch-GAN" else "--pytorch-examples"
                 command += [option, str(checkout.resolve())]
@@ -488,7 +497,7 @@ def main() -> int:
             if said.returncode:
                 return said.returncode  # it has said why
             rounds.append(json.loads(said.stdout.splitlines()[-1]))
-        ways = [way for way in rounds[0] if way != "theirs"]
+        ways = list(ways_of(pair))
         ratios = {
             way: round(statistics.median(r[way] / r["theirs"] for r in rounds), 3) for way in ways
         }

@@ -1,4 +1,4 @@
-"""What the benchmark beside other projects does to their networks changes no function."""
+"""The benchmark beside other projects: it changes no function, and favours no way by its place."""
 
 from __future__ import annotations
 
@@ -46,3 +46,31 @@ def test_joined_upsampling_is_the_same_function_of_the_same_weights(peers, layou
         found, torch.autograd.grad((wanted * weight).sum(), parameters), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gan", "dcgan"])
+def test_no_way_has_a_place_of_its_own(peers, monkeypatch, name):
+    order: list[str] = []
+    ways = peers.ways_of(peers.PAIRS[name])
+
+    def theirs(pair, checkout, steps):
+        if steps:  # not the few that only make its networks
+            order.append("theirs")
+        return 1.0, {}
+
+    def ours(pair, names, steps, **options):
+        order.extend(way for way, chosen in ways.items() if chosen == options)
+        return 2.0
+
+    monkeypatch.setattr(peers, "theirs", theirs)
+    monkeypatch.setattr(peers, "ours", ours)
+    firsts = set()
+    for number in range(len(ways)):
+        order.clear()
+        rates = peers.one(name, None, 20, number)
+        assert rates == {"theirs": 1.0} | dict.fromkeys(ways, 2.0)
+        assert sorted(order) == sorted([*ways, "theirs"])
+        assert order.index("theirs") == (0 if number % 2 else len(ways))
+        order.remove("theirs")
+        firsts.add(order[0])
+    assert firsts == set(ways)

@@ -540,7 +540,7 @@ def one_step(model: Model, data: Dataset, device: str = "cpu"):
     target = pick_device(device)
     model.to(target).train()
     optimisers = training._optimisers(model, training.step_sizes(model, 1e-3), (0.5, 0.999), target)
-    log = training._DeviceLog(model, target)
+    log = training.DeviceLog([phase.name for phase in model.phases], target)
     data = data.to(target)
     rows = training._rows(data, 8, 0, 0)
 

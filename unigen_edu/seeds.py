@@ -41,8 +41,10 @@ from unigen_edu.graphs import Graphed, check_graph
 from unigen_edu.noise import Recorded, Replayed, Request, drawn_by
 from unigen_edu.training import (
     NOTHING_KEPT,
+    DeviceLog,
     History,
     Interrupted,
+    Measured,
     Run,
     Stop,
     Watch,
@@ -54,6 +56,7 @@ from unigen_edu.training import (
     pick_device,
     prepare,
     record_interval,
+    record_of,
     repeatable_convolutions,
     restore_tensors,
     rows_of_steps,
@@ -610,7 +613,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
         )
         for name, parameters in moved.items()
     }  # fmt: skip
-    log = _StackLog([phase.name for phase in phases], len(seeds), job.device)
+    log = DeviceLog([phase.name for phase in phases], job.device, seeds=seeds)
     histories = [History(s, str(job.device), about.batch_size) for s in seeds]
     first = 0
     if job.settings.get("resume", True):
@@ -619,7 +622,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
 
     def save(step: int) -> None:
         nonlocal kept
-        log.raise_if_not_finite(seeds, kept)
+        log.raise_if_not_finite(kept)
         _raise_if_parameters_not_finite(stack, seeds, step, kept)
         if job.out is None:
             return
@@ -658,19 +661,21 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
                 with own_random_numbers(0, job.device):
                     stack.learn_requests(_batch({name: t[0] for name, t in batch.items()}))
             stack.new_step()
-            log.begin()
+            measured = []
             for phase in phases:
                 parameters = list(moved[phase.name].values())
                 value, terms = stack.loss(phase.name, batch)
                 # The loss of a seed depends on its own slice alone, so the gradient of the sum
                 # holds the gradient of each.
                 gradients = torch.autograd.grad(value.sum(), parameters)
-                log.add(phase.name, value, terms, gradients)
+                norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients])
+                measured.append(Measured(terms, value.detach(), norms.norm(dim=0)))
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = laid_out_like(parameter, gradient)
                 optimisers[phase.name].step()
                 for parameter in parameters:
                     parameter.grad = None
+            log.add(record_of(stack.models[0], measured))
 
         take = Graphed(take_step, stack.noise) if graph else take_step
         started = saved = time.perf_counter()
@@ -690,7 +695,7 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
             looking = watch_every is not None and step % watch_every == 0
             if step % log_every == 0 or at_end:
                 numbers = log.read(reset=step % log_every == 0)
-                log.raise_if_not_finite(seeds, kept)
+                log.raise_if_not_finite(kept)
                 for i, history in enumerate(histories):
                     own = {name: float(values[i]) for name, values in numbers.items()}
                     record_interval(history, step, own, log_every)
@@ -714,69 +719,6 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
     return [SeedRun(*run) for run in zip(seeds, trained, histories, strict=True)]
 
 
-class _StackLog:
-    """What the log of `fit` keeps, with one column for each seed."""
-
-    def __init__(self, phases: list[str], seeds: int, device: torch.device):
-        self.phases = phases
-        self.names: dict[str, list[str]] = {}
-        self.sums: dict[str, Tensor] = {}  # phase -> (terms, S)
-        self.count = 0
-        self.step = torch.zeros((), dtype=torch.int64, device=device)
-        self.bad = torch.full((len(phases), seeds), -1, dtype=torch.int64, device=device)
-        self.precision = torch.float32 if device.type == "mps" else torch.float64
-
-    def begin_after(self, step: int) -> None:
-        self.step.fill_(step)
-
-    def begin(self) -> None:
-        self.step += 1
-
-    def add(
-        self,
-        phase: str,
-        value: Tensor,
-        terms: dict[str, Tensor],
-        gradients: Sequence[Tensor],
-    ) -> None:
-        i = self.phases.index(phase)
-        size = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
-        rows = torch.stack([*terms.values(), size]).to(self.precision)
-        if phase not in self.names:
-            self.names[phase] = [*terms, "gradient norm"]
-        if phase not in self.sums:
-            self.sums[phase] = torch.zeros_like(rows)
-        self.sums[phase] += rows
-        good = torch.isfinite(value) & torch.isfinite(size)
-        self.bad[i] = torch.where(good | (self.bad[i] >= 0), self.bad[i], self.step)
-
-    def read(self, reset: bool) -> dict[str, list[float]]:
-        means = {
-            f"{phase}/{name}": [v / self.count for v in values]
-            for phase, sums in self.sums.items()
-            for name, values in zip(self.names[phase], sums.tolist(), strict=True)
-        }
-        if reset:
-            self.count = 0
-            for sums in self.sums.values():
-                sums.zero_()
-        return means
-
-    def raise_if_not_finite(self, seeds: Sequence[int], kept: str) -> None:
-        found = [
-            (step, seed, phase)
-            for phase, steps in zip(self.phases, self.bad.tolist(), strict=True)
-            for seed, step in zip(seeds, steps, strict=True)
-            if step >= 0
-        ]
-        if found:
-            step, seed, phase = min(found)
-            raise NotFinite(
-                f"Training stopped: loss or gradient of phase '{phase}' of seed {seed} was not "
-                f"finite at step {step}; {kept}. Lower the learning rate or check the data."
-            )
-
-
 def _raise_if_parameters_not_finite(
     stack: _Stack, seeds: Sequence[int], step: int, kept: str
 ) -> None:
@@ -792,7 +734,7 @@ def _raise_if_parameters_not_finite(
 def _state_of_one(
     stack: _Stack,
     optimisers: dict[str, torch.optim.Adam],
-    log: _StackLog,
+    log: DeviceLog,
     i: int,
     seed: int,
 ) -> dict[str, Tensor]:
@@ -802,8 +744,7 @@ def _state_of_one(
         for j, parameter in enumerate(optimiser.param_groups[0]["params"]):
             for key, value in optimiser.state[parameter].items():
                 state[f"adam.{phase}.{j}.{key}"] = value if key == "step" else value[i]
-    for phase, sums in log.sums.items():
-        state[f"log.{phase}"] = sums[:, i]
+    state |= {f"log.{phase}": sums[:, i] for phase, sums in log.sums().items()}
     state["log.count"] = torch.tensor(log.count)
     if stack.device.type == "cpu":
         state["rng.cpu"] = stack.noise[i].get_state()
@@ -817,7 +758,7 @@ def _resume(
     runs: list[Run],
     stack: _Stack,
     optimisers: dict[str, torch.optim.Adam],
-    log: _StackLog,
+    log: DeviceLog,
     histories: list[History],
     steps: int,
 ) -> tuple[int, list[History]]:
@@ -849,10 +790,10 @@ def _resume(
                 else torch.stack([s[prefix + name] for s in states]).to(stack.device)
                 for name in names
             }
-    for phase in log.phases:
-        if f"log.{phase}" in states[0]:
-            columns = [s[f"log.{phase}"] for s in states]
-            log.sums[phase] = torch.stack(columns, 1).to(stack.device)
+    begun = [name for name in states[0] if name.startswith("log.") and name != "log.count"]
+    log.continue_from(
+        {n.removeprefix("log."): torch.stack([s[n] for s in states], 1) for n in begun}
+    )
     log.count = int(states[0]["log.count"])
     for generator, state in zip(stack.noise, states, strict=True):
         generator.set_state(state["rng.cpu" if stack.device.type == "cpu" else "rng.device"])

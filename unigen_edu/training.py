@@ -210,7 +210,7 @@ def fit(
             start = parameter_checksum(model)
             processes.check_same({**run.about, "steps": steps, "parameters at the start": start})
             processes.share(batch_size)
-        log = _DeviceLog(model, target, processes)
+        log = DeviceLog([phase.name for phase in model.phases], target, processes)
         progress = progress and processes.rank == 0
         first = 0
         if path is not None and resume and processes.from_first(path.exists()):
@@ -277,7 +277,8 @@ def fit(
                     numbers = log.read(reset=step % log_every == 0)
                     history.seconds += time.perf_counter() - started
                     log.raise_if_not_finite(kept)
-                    record_interval(history, step, numbers, log_every)
+                    own = {name: float(mean) for name, mean in numbers.items()}
+                    record_interval(history, step, own, log_every)
                     bar.update(unread)
                     bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in history.terms.items()
                                      if k.endswith("/loss")}, refresh=False)  # fmt: skip
@@ -694,7 +695,10 @@ def _optimisers(
 
 
 class Measured(NamedTuple):
-    """Of one phase: the terms of its loss, the loss, and the norm of its gradient."""
+    """Of one phase: the terms of its loss, the loss, and the norm of its gradient.
+
+    Each is a number, or (S,), one for each seed of a stack.
+    """
 
     terms: dict[str, Tensor]
     loss: Tensor
@@ -706,8 +710,8 @@ class Record(NamedTuple):
 
     Attributes:
         names: of each phase, the terms of its loss and "gradient norm".
-        values: of all phases, one after another: (terms,).
-        finite: whether the loss and the gradient of each phase are: (phases,).
+        values: of all phases, one after another: (terms,) or (terms, S).
+        finite: whether the loss and the gradient of each phase are: (phases,) or (phases, S).
     """
 
     names: dict[str, list[str]]
@@ -722,7 +726,7 @@ def record_of(model: Model, measured: Sequence[Measured]) -> Record:
         names[phase.name] = [*terms, "gradient norm"]
         values += [*terms.values(), norm]
         checked += [loss, norm]
-    finite = torch.isfinite(torch.stack(checked)).view(-1, 2).all(dim=1)
+    finite = torch.isfinite(torch.stack(checked)).unflatten(0, (-1, 2)).all(dim=1)
     return Record(names, torch.stack(values).detach(), finite)
 
 
@@ -762,23 +766,32 @@ def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(other)
 
 
-class _DeviceLog:
+class DeviceLog:
     """Sums of the recorded terms and the first non-finite step of each phase, on the device.
 
     All of it is written in place, so that a step can be replayed.
 
     Attributes:
+        seeds: of a stack, whose records have a column for each; or None.
         count: of the steps in the sums, which the host counts.
     """
 
-    def __init__(self, model: Model, device: torch.device, processes: Processes = ALONE):
+    def __init__(
+        self,
+        phases: Sequence[str],
+        device: torch.device,
+        processes: Processes = ALONE,
+        seeds: Sequence[int] | None = None,
+    ):
         self.processes = processes
-        self.phases = [phase.name for phase in model.phases]
+        self.phases = list(phases)
+        self.seeds = seeds
         self.names: dict[str, list[str]] = {}
-        self.total: Tensor | None = None  # (terms,), in the order of a `Record`
+        self.total: Tensor | None = None  # (terms,) or (terms, S), in the order of a `Record`
         self.count = 0
         self.step = torch.zeros((), dtype=torch.int64, device=device)
-        self.bad = torch.full((len(self.phases),), -1, dtype=torch.int64, device=device)
+        columns = () if seeds is None else (len(seeds),)
+        self.bad = torch.full((len(phases), *columns), -1, dtype=torch.int64, device=device)
         self.precision = torch.float32 if device.type == "mps" else torch.float64
 
     def begin_after(self, step: int) -> None:
@@ -801,33 +814,44 @@ class _DeviceLog:
         self.bad.copy_(torch.where(recorded.finite | (self.bad >= 0), self.bad, self.step))
 
     def sums(self) -> dict[str, Tensor]:
-        """Of each phase, the sums of its terms so far."""
+        """Of each phase, the sums of its terms so far: (terms,) or (terms, S)."""
         if self.total is None:
             return {}
         total = self.processes.average_number(self.total)
         parts = total.split([len(self.names[phase]) for phase in self.phases])
         return dict(zip(self.phases, parts, strict=True))
 
-    def read(self, reset: bool) -> dict[str, float]:
-        """Means since the last reset. This is where the host waits for the device."""
+    def read(self, reset: bool) -> dict[str, Tensor]:
+        """Means since the last reset, each a number or (S,), on the CPU.
+
+        This is where the host waits for the device.
+        """
         assert self.total is not None
         names = [f"{phase}/{name}" for phase in self.phases for name in self.names[phase]]
-        sums = self.processes.average_number(self.total).tolist()
-        means = {name: value / self.count for name, value in zip(names, sums, strict=True)}
+        means = self.processes.average_number(self.total).cpu().double() / self.count
         if reset:
             self.count = 0
             self.total.zero_()
-        return means
+        return dict(zip(names, means, strict=True))
 
     def raise_if_not_finite(self, kept: str) -> None:
-        found = self.processes.largest(self.bad).tolist()
-        bad = {p: s for p, s in zip(self.phases, found, strict=True) if s >= 0}
-        if not bad:
+        """Say where the first loss or gradient was that is not finite, if one was."""
+        steps = self.processes.largest(self.bad).tolist()
+        seeds = [None] if self.seeds is None else self.seeds
+        columns = [[step] for step in steps] if self.seeds is None else steps
+        found = [
+            (step, i, phase, seed)
+            for phase, row in zip(self.phases, columns, strict=True)
+            for i, (seed, step) in enumerate(zip(seeds, row, strict=True))
+            if step >= 0
+        ]
+        if not found:
             return
-        phase, step = min(bad.items(), key=lambda item: item[1])
+        step, _, phase, seed = min(found, key=lambda each: each[:2])
+        whose = "" if seed is None else f" of seed {seed}"
         raise NotFinite(
-            f"Training stopped: loss or gradient of phase '{phase}' was not finite at step {step}; "
-            f"{kept}. Lower the learning rate or check the data."
+            f"Training stopped: loss or gradient of phase '{phase}'{whose} was not finite at step "
+            f"{step}; {kept}. Lower the learning rate or check the data."
         )
 
 
@@ -1004,7 +1028,7 @@ def stop_requests(enabled: bool) -> Iterator[Stop]:
 def _state(
     model: Model,
     optimisers: dict[str, torch.optim.Adam],
-    log: _DeviceLog,
+    log: DeviceLog,
     device: torch.device,
 ) -> dict[str, Tensor]:
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -1047,7 +1071,7 @@ def _restore(
     run: Run,
     model: Model,
     optimisers: dict[str, torch.optim.Adam],
-    log: _DeviceLog,
+    log: DeviceLog,
     steps: int,
 ) -> tuple[int, History]:
     state, step, history = restore_tensors(run, model, steps)
