@@ -10,8 +10,8 @@ trains a model of `unigen_edu` whose networks are made of the very layers of the
 same images (MNIST, from `UNIGEN_DATA`) with the same batch size, timed between the same two steps.
 
 Every round of a pair runs in a process of its own, so that no pair leaves anything to another; who
-goes first alternates (the project's loop runs a few steps before, for its networks), the ways of
-`fit` begin with another one in each round, and the ratio is the median of those within a process.
+goes first alternates (the project's loop runs a few steps before, for its networks), and so does
+the order of the ways of `fit`, every two rounds. The ratio is the median of those within a process.
 
 Differences that remain: images of 32 pixels are made by the projects' loaders one at a time, and
 beforehand for `fit`; `fit` draws images in [0, 1] where some projects have [-1, 1]; its adversarial
@@ -422,14 +422,14 @@ def one(name: str, checkout: Path | None, steps: int, number: int) -> dict[str, 
     pair = PAIRS[name]
     torch.manual_seed(0)
     rates: dict[str, float] = {}
-    theirs_first = number % 2 == 1
+    # Within four rounds each way comes as early and as late as any other, and as near to theirs.
+    theirs_first, reverse = number % 2 == 1, number // 2 % 2 == 1
     ways = list(ways_of(pair).items())
-    first = number % len(ways)
     # Its networks are those of a loop that was stopped after the steps that warm up.
     _, names = theirs(pair, checkout, steps=0)
     if theirs_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
-    for way, options in ways[first:] + ways[:first]:
+    for way, options in reversed(ways) if reverse else ways:
         rates[way] = ours(pair, names, steps, **options)
     if not theirs_first:
         rates["theirs"] = theirs(pair, checkout, steps)[0]
@@ -449,17 +449,19 @@ def main() -> int:
     parser.add_argument("--pytorch-examples", type=Path, help="checkout of pytorch/examples")
     parser.add_argument("--only", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--steps", type=int, default=100, help="steps of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each pair")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="processes for each pair, best a multiple of 4"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmark_peers.json")
-    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)  # the number of its round
+    parser.add_argument("--round", type=int, help=argparse.SUPPRESS)  # in a process of its own
     given = parser.parse_args()
     checkouts = {"PyTorch-GAN": given.pytorch_gan, "pytorch/examples": given.pytorch_examples}
     if given.steps % WARM_UP or not 0 < given.steps <= MOST_STEPS:
         parser.error(f"--steps must be a multiple of {WARM_UP}, at most {MOST_STEPS}")
-    if given.process is not None:
+    if given.round is not None:
         (name,) = given.only
         checkout = checkouts.get(PAIRS[name].project)
-        rates = one(name, checkout, given.steps, given.process)
+        rates = one(name, checkout, given.steps, given.round)
         print(json.dumps(rates))
         return 0
 
@@ -481,7 +483,7 @@ def main() -> int:
         measured_on = provenance(torch.device("cpu"))
         for number in range(given.rounds):
             command = [sys.executable, __file__, "--only", name, "--steps", str(given.steps)]
-            command += ["--process", str(number)]
+            command += ["--round", str(number)]
             if checkout is not None:
                 option = "--pytorch-gan" if pair.project == "PyTorch-GAN" else "--pytorch-examples"
                 command += [option, str(checkout.resolve())]

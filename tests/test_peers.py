@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -49,7 +51,7 @@ def test_joined_upsampling_is_the_same_function_of_the_same_weights(peers, layou
 
 
 @pytest.mark.parametrize("name", ["gan", "dcgan"])
-def test_no_way_has_a_place_of_its_own(peers, monkeypatch, name):
+def test_no_way_has_a_place_of_its_own(peers, monkeypatch, capsys, name):
     order: list[str] = []
     ways = peers.ways_of(peers.PAIRS[name])
 
@@ -64,13 +66,38 @@ def test_no_way_has_a_place_of_its_own(peers, monkeypatch, name):
 
     monkeypatch.setattr(peers, "theirs", theirs)
     monkeypatch.setattr(peers, "ours", ours)
-    firsts = set()
-    for number in range(len(ways)):
+    places = dict.fromkeys(ways, 0)
+    apart = dict.fromkeys(ways, 0)
+    for number in range(4):
         order.clear()
-        rates = peers.one(name, None, 20, number)
-        assert rates == {"theirs": 1.0} | dict.fromkeys(ways, 2.0)
+        monkeypatch.setattr(sys, "argv", ["peers.py", "--only", name, "--round", str(number)])
+        assert peers.main() == 0
+        assert json.loads(capsys.readouterr().out) == {"theirs": 1.0} | dict.fromkeys(ways, 2.0)
         assert sorted(order) == sorted([*ways, "theirs"])
-        assert order.index("theirs") == (0 if number % 2 else len(ways))
-        order.remove("theirs")
-        firsts.add(order[0])
-    assert firsts == set(ways)
+        at = order.index("theirs")
+        assert at == (0 if number % 2 else len(ways))
+        for way in ways:
+            apart[way] += abs(order.index(way) - at)
+            places[way] += order.index(way)
+    assert len(set(places.values())) == len(set(apart.values())) == 1
+
+
+def test_every_round_has_its_number(peers, monkeypatch, tmp_path):
+    numbers = []
+
+    def run(command, **_):
+        numbers.append(command[command.index("--round") + 1])
+        rates = dict.fromkeys(["theirs", *peers.ways_of(peers.PAIRS["gan"])], 1.0)
+        return subprocess.CompletedProcess(command, 0, stdout=json.dumps(rates))
+
+    (tmp_path / "implementations" / "gan").mkdir(parents=True)
+    (tmp_path / "implementations" / "gan" / "gan.py").touch()
+    monkeypatch.setattr(peers, "provenance", lambda device: {})
+    monkeypatch.setattr(peers, "version", lambda pair, checkout: "1")
+    monkeypatch.setattr(peers, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
+    out = tmp_path / "found.json"
+    arguments = ["--pytorch-gan", str(tmp_path), "--only", "gan", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["peers.py", *arguments])
+    assert peers.main() == 0
+    assert numbers == ["0", "1", "2", "3"]
+    assert set(json.loads(out.read_text())["pairs"]["gan"]["over_theirs"].values()) == {1.0}

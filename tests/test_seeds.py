@@ -188,18 +188,19 @@ def test_a_watch_sees_each_seed_of_a_stack(digits):
             assert run.history.watched[name] == pytest.approx(values, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["gan", "aae"])  # phases in the order of the alphabet, and not
 @pytest.mark.parametrize(("first", "then"), [("stack", "processes"), ("processes", "stack")])
-def test_what_one_method_left_the_other_continues(first, then, digits, tmp_path):
+def test_what_one_method_left_the_other_continues(first, then, name, digits, tmp_path):
     def run(steps, method):
         return fit_seeds(
-            "gan", digits, seeds=SEEDS, steps=steps, options=SMALL, dtype=torch.float64,
+            name, digits, seeds=SEEDS, steps=steps, options=SMALL, dtype=torch.float64,
             method=method, processes=1, out=tmp_path, **SETTINGS,
         )  # fmt: skip
 
     run(3, first)
     assert checkpoints.step_of(tmp_path / "seed8" / checkpoints.FILE) == 3
     for found in run(5, then):
-        model, history = alone("gan", digits, found.seed)
+        model, history = alone(name, digits, found.seed)
         assert largest_gap(found.model, model) < 1e-9
         assert found.history.steps == history.steps == [2, 4, 5]
         for term, values in history.terms.items():  # of an interval that one began and one ended
@@ -514,3 +515,18 @@ def test_the_seed_whose_loss_is_not_finite_is_named_or_stopped(method):
             options={"latent": 2, "likelihood": "gaussian"}, **SETTINGS,
         )  # fmt: skip
     assert method == "processes" or "seed 3" in str(caught.value)
+
+
+def test_a_stack_that_goes_on_and_breaks_names_the_step(digits, tmp_path):
+    def run(steps):
+        fit_seeds("gan", digits, seeds=SEEDS, steps=steps, options=SMALL, method="stack",
+                  out=tmp_path, **SETTINGS)  # fmt: skip
+
+    run(3)
+    path = tmp_path / "seed8" / checkpoints.FILE
+    state, meta = checkpoints.load(path)
+    next(t for name, t in state.items() if name.startswith("model.discriminator")).fill_(torch.nan)
+    checkpoints.save(path, state, meta)
+    with pytest.raises(UnigenError, match="'discriminator' of seed 8 was not finite at step 4"):
+        run(6)
+    assert checkpoints.step_of(path) == 3

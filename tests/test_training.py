@@ -28,6 +28,7 @@ from unigen_edu.models.vae import VAE
 from unigen_edu.training import History, Interrupted, fit, pick_device
 
 ALL = ("gan", "iwgan", "vae")
+INF, NAN = float("inf"), float("nan")
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False, "batch_size": 8}
 
 on_cuda = pytest.param(
@@ -502,6 +503,9 @@ def test_a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(
     kept = small("gan")
     checkpoints.load_parameters(kept, checkpoints.load(path)[0], path)
     assert parameter_checksum(kept) == parameter_checksum(good)
+    again = Breaks(at=2, what=what, shape=(1, 4, 4), latent=3)
+    with pytest.raises(UnigenError, match="not finite at step 8"):  # the second after the sixth
+        fit(again, digits, steps=20, out=tmp_path, **QUIET)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -514,6 +518,45 @@ def test_the_guard_names_the_first_bad_step_when_it_looks_later(what, digits, tm
     assert "phase 'generator' was not finite at step 7" in message
     assert "no checkpoint had been written" in message
     assert list(tmp_path.iterdir()) == []
+
+
+def recorded(norm: Any = (1.0, 1.0), loss: Any = (2.0, 2.0)) -> training.Record:
+    """Of two seeds and two phases: the discriminator's loss and the generator's gradient."""
+    good = torch.ones(2)
+    return training.record_of(
+        [
+            training.Measured("discriminator", {"loss": good}, torch.tensor(loss), good),
+            training.Measured("generator", {"loss": good}, good, torch.tensor(norm)),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        ([{"norm": (1.0, INF)}, {"norm": (NAN, NAN)}], "'generator' of seed 3 .* at step 6;"),
+        ([{"norm": (1.0, INF)}, {"loss": (NAN, 1.0)}], "'generator' of seed 3 .* at step 6;"),
+        ([{}, {"loss": (INF, NAN)}], "'discriminator' of seed 8 .* at step 7;"),
+        ([{}, {"loss": (1.0, INF), "norm": (INF, 1.0)}], "'generator' of seed 8 .* at step 7;"),
+        ([{"loss": (1.0, NAN), "norm": (1.0, NAN)}], "'discriminator' of seed 3 .* at step 6;"),
+    ],
+)
+def test_the_guard_names_phase_seed_and_step_of_a_stack(records, words):
+    log = training.DeviceLog(["discriminator", "generator"], torch.device("cpu"), seeds=(8, 3))
+    log.begin_after(4)
+    log.add(recorded())
+    log.raise_if_not_finite("")
+    for changed in records:
+        log.add(recorded(**changed))
+    with pytest.raises(UnigenError, match=words):
+        log.raise_if_not_finite("nothing was kept")
+
+
+def test_terms_that_change_within_a_run_are_refused():
+    log = training.DeviceLog(["discriminator", "generator"], torch.device("cpu"), seeds=(8, 3))
+    log.add(recorded())
+    with pytest.raises(UnigenError, match="terms of a loss changed"):
+        log.add(recorded()._replace(names={"discriminator": ["loss"], "generator": ["loss"]}))
 
 
 def test_parameters_that_overflow_are_never_saved(digits, small, tmp_path):

@@ -669,13 +669,13 @@ def _as_stack(job: _Job, seeds: list[int], progress: bool) -> list[SeedRun]:
                 # holds the gradient of each.
                 gradients = torch.autograd.grad(value.sum(), parameters)
                 norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients])
-                measured.append(Measured(terms, value.detach(), norms.norm(dim=0)))
+                measured.append(Measured(phase.name, terms, value.detach(), norms.norm(dim=0)))
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = laid_out_like(parameter, gradient)
                 optimisers[phase.name].step()
                 for parameter in parameters:
                     parameter.grad = None
-            log.add(record_of(stack.models[0], measured))
+            log.add(record_of(measured))
 
         take = Graphed(take_step, stack.noise) if graph else take_step
         started = saved = time.perf_counter()
@@ -744,8 +744,7 @@ def _state_of_one(
         for j, parameter in enumerate(optimiser.param_groups[0]["params"]):
             for key, value in optimiser.state[parameter].items():
                 state[f"adam.{phase}.{j}.{key}"] = value if key == "step" else value[i]
-    state |= {f"log.{phase}": sums[:, i] for phase, sums in log.sums().items()}
-    state["log.count"] = torch.tensor(log.count)
+    state |= log.state(i)
     if stack.device.type == "cpu":
         state["rng.cpu"] = stack.noise[i].get_state()
     else:
@@ -790,11 +789,7 @@ def _resume(
                 else torch.stack([s[prefix + name] for s in states]).to(stack.device)
                 for name in names
             }
-    begun = [name for name in states[0] if name.startswith("log.") and name != "log.count"]
-    log.continue_from(
-        {n.removeprefix("log."): torch.stack([s[n] for s in states], 1) for n in begun}
-    )
-    log.count = int(states[0]["log.count"])
+    log.restore(states)
     for generator, state in zip(stack.noise, states, strict=True):
         generator.set_state(state["rng.cpu" if stack.device.type == "cpu" else "rng.device"])
     return at[0], found

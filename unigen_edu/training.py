@@ -277,8 +277,8 @@ def fit(
                     numbers = log.read(reset=step % log_every == 0)
                     history.seconds += time.perf_counter() - started
                     log.raise_if_not_finite(kept)
-                    own = {name: float(mean) for name, mean in numbers.items()}
-                    record_interval(history, step, own, log_every)
+                    means = {name: float(mean) for name, mean in numbers.items()}
+                    record_interval(history, step, means, log_every)
                     bar.update(unread)
                     bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in history.terms.items()
                                      if k.endswith("/loss")}, refresh=False)  # fmt: skip
@@ -507,40 +507,40 @@ def can_compile_steps(device: torch.device) -> bool:
 class _CompiledStep:
     """`_step` with one compiled function: batch in, numbers to record out.
 
-    Adam is written out: of the operations that PyTorch has for it, those that can be compiled round
-    the corrections of the first steps. Only the count of the steps, and the powers that these
-    corrections need, stay outside.
+    Adam is written out, for PyTorch's own compiled operation rounds the corrections of the first
+    steps. The count of the steps, and these corrections, stay outside of the compiled function.
     """
 
     def __init__(self, model: Model, optimisers: Mapping[str, torch.optim.Adam]):
         self.model = model
         self.moved: dict[str, list[nn.Parameter]] = {}
         self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self.decays: dict[str, tuple[float, float, float]] = {}
-        device = next(model.parameters()).device
-        self.steps = torch.zeros(len(optimisers), dtype=torch.float32, device=device)
-        lr, betas = [], []
-        for i, (phase, optimiser) in enumerate(optimisers.items()):
+        self.eps: dict[str, float] = {}
+        of_model = next(model.parameters())
+        self.step = torch.zeros((), dtype=torch.float32, device=of_model.device)
+        lr = []
+        for phase, optimiser in optimisers.items():
             (group,) = optimiser.param_groups
             moved = self.moved[phase] = group["params"]
+            self.betas: tuple[float, float] = group["betas"]  # of all phases
             for parameter in moved:
-                if not optimiser.state[parameter]:
-                    optimiser.state[parameter] = {
-                        "step": torch.zeros_like(self.steps[i]),
-                        "exp_avg": torch.zeros_like(parameter),
-                        "exp_avg_sq": torch.zeros_like(parameter),
-                    }
+                state = optimiser.state[parameter]
+                if state:
+                    self.step.copy_(state["step"])
+                else:
+                    state["exp_avg"] = torch.zeros_like(parameter)
+                    state["exp_avg_sq"] = torch.zeros_like(parameter)
+                state["step"] = self.step  # counted once
             states = [optimiser.state[parameter] for parameter in moved]
-            self.steps[i] = states[0]["step"]
-            for state in states:
-                state["step"] = self.steps[i]  # counted once
             self.moments[phase] = [(s["exp_avg"], s["exp_avg_sq"]) for s in states]
-            self.decays[phase] = (*group["betas"], group["eps"])
+            self.eps[phase] = group["eps"]
             lr.append(group["lr"])
-            betas.append(group["betas"])
-        self.lr = torch.tensor(lr, dtype=torch.float64, device=device)
-        self.betas = torch.tensor(betas, dtype=torch.float64, device=device).T
-        self.powers = torch.ones_like(self.betas)  # beta_1^t and beta_2^t: (2, phases)
+        self.lr = of_model.new_tensor(lr, dtype=torch.float64)  # (phases,)
+        self.decay = of_model.new_tensor(self.betas, dtype=torch.float64)
+        self.left = torch.ones_like(self.decay)  # 1 - beta_1^t and 1 - beta_2^t
+        # The corrections: lr / (1 - beta_1^t) of each phase, and 1 / sqrt(1 - beta_2^t).
+        self.rates = torch.empty_like(self.lr, dtype=of_model.dtype)
+        self.over_root = torch.empty_like(self.rates[0])
         # With torch's own random numbers in the order of the program, so that the run is the one
         # without compilation.
         options: dict[str, Any] = {"fallback_random": True}
@@ -560,8 +560,7 @@ class _CompiledStep:
         of_other = (None, None) if other is None else (other.x, other.label)
         failures = (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit)
         try:
-            # Not compiled: that would take the powers anew for every few parameters.
-            torch.pow(self.betas, self.steps.add_(1), out=self.powers)
+            self.correct()
             with dynamo.config.patch(trace_autograd_ops=True):
                 found: Record = self.compiled(self, batch.x, batch.label, *of_other)
             return found
@@ -575,23 +574,25 @@ class _CompiledStep:
             "compile=True or --compile."
         )
 
-    def corrections(self) -> Tensor:
-        """Of each phase, lr / (1 - beta_1^t) and 1 / sqrt(1 - beta_2^t): (phases, 2), float64."""
-        left = 1.0 - self.powers
-        return torch.stack([self.lr / left[0], left[1].rsqrt()], dim=1)
+    def correct(self) -> None:
+        """The corrections of the next step.
 
-    def move(
-        self, phase: str, gradients: Sequence[Tensor], rate: Tensor, over_root: Tensor
-    ) -> None:
-        """Adam's step (Kingma and Ba 2015, algorithm 1), with its `corrections`."""
-        beta_1, beta_2, eps = self.decays[phase]
+        Compiled into Adam's loops, they would be taken anew for every few parameters.
+        """
+        torch.pow(self.decay, self.step.add_(1), out=self.left)
+        self.left.neg_().add_(1)
+        torch.div(self.lr, self.left[0], out=self.rates)
+        torch.rsqrt(self.left[1], out=self.over_root)
+
+    def move(self, phase: str, gradients: Sequence[Tensor], rate: Tensor) -> None:
+        """Adam's step (Kingma and Ba 2015, algorithm 1); ``rate``: lr / (1 - beta_1^t)."""
+        beta_1, beta_2 = self.betas
         for parameter, (mean, square), gradient in zip(
             self.moved[phase], self.moments[phase], gradients, strict=True
         ):
             mean.lerp_(gradient, 1.0 - beta_1)
             square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
-            to = parameter.dtype
-            parameter.sub_(rate.to(to) * mean / (square.sqrt() * over_root.to(to) + eps))
+            parameter.sub_(rate * mean / (square.sqrt() * self.over_root + self.eps[phase]))
 
 
 def _whole_step(
@@ -603,17 +604,16 @@ def _whole_step(
 ) -> Record:
     other = None if other_x is None else Batch(other_x, other_label)
     batch = Batch(x, label, other=other)
-    corrections = step.corrections()
     recorded = []
-    for i, phase in enumerate(step.model.phases):
+    for phase, rate in zip(step.model.phases, step.rates.unbind(), strict=True):
         loss = step.model.loss(phase.name, batch)
         gradients = torch.autograd.grad(loss.value, step.moved[phase.name])
         with torch.no_grad():
             # In one pass over the gradients with Adam, which `_foreach_norm` would not be.
             norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
-            recorded.append(Measured(loss.terms, loss.value.detach(), norm))
-            step.move(phase.name, gradients, *corrections[i].unbind())
-    return record_of(step.model, recorded)
+            recorded.append(Measured(phase.name, loss.terms, loss.value.detach(), norm))
+            step.move(phase.name, gradients, rate)
+    return record_of(recorded)
 
 
 @contextmanager
@@ -700,6 +700,7 @@ class Measured(NamedTuple):
     Each is a number, or (S,), one for each seed of a stack.
     """
 
+    phase: str
     terms: dict[str, Tensor]
     loss: Tensor
     norm: Tensor
@@ -719,11 +720,11 @@ class Record(NamedTuple):
     finite: Tensor
 
 
-def record_of(model: Model, measured: Sequence[Measured]) -> Record:
+def record_of(measured: Sequence[Measured]) -> Record:
     """The record of a step from what was measured in each phase."""
     names, values, checked = {}, [], []
-    for phase, (terms, loss, norm) in zip(model.phases, measured, strict=True):
-        names[phase.name] = [*terms, "gradient norm"]
+    for phase, terms, loss, norm in measured:
+        names[phase] = [*terms, "gradient norm"]
         values += [*terms.values(), norm]
         checked += [loss, norm]
     finite = torch.isfinite(torch.stack(checked)).unflatten(0, (-1, 2)).all(dim=1)
@@ -746,13 +747,13 @@ def _step(
         gradients = processes.average(torch.autograd.grad(loss.value, moved))
         # Before Adam walks through memory several times their size, gradients are in the cache.
         norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
-        recorded.append(Measured(loss.terms, loss.value.detach(), norm))
+        recorded.append(Measured(phase.name, loss.terms, loss.value.detach(), norm))
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = laid_out_like(parameter, gradient)
         optimiser.step()
         for parameter in moved:
             parameter.grad = None
-    return record_of(model, recorded)
+    return record_of(recorded)
 
 
 def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
@@ -767,7 +768,8 @@ def laid_out_like(parameter: Tensor, other: Tensor) -> Tensor:
 
 
 class DeviceLog:
-    """Sums of the recorded terms and the first non-finite step of each phase, on the device.
+    """Sums of the recorded terms and the first non-finite step of each phase, on the device; of a
+    stack, of each seed.
 
     All of it is written in place, so that a step can be replayed.
 
@@ -798,14 +800,13 @@ class DeviceLog:
         """The next step is the one after `step`."""
         self.step.fill_(step)
 
-    def continue_from(self, sums: Mapping[str, Tensor]) -> None:
-        """Take up the sums of an interval that had begun, of each phase its terms."""
-        if sums:
-            parts = [sums[phase] for phase in self.phases]
-            self.total = torch.cat(parts).to(self.step.device, self.precision)
-
     def add(self, recorded: Record) -> None:
         """What a step recorded."""
+        if self.names and recorded.names != self.names:
+            raise UnigenError(
+                f"The terms of a loss changed within a run, from {self.names} to "
+                f"{recorded.names}: give every step the same."
+            )
         self.names = recorded.names
         if self.total is None:
             self.total = torch.zeros_like(recorded.values, dtype=self.precision)
@@ -813,13 +814,28 @@ class DeviceLog:
         self.total += recorded.values
         self.bad.copy_(torch.where(recorded.finite | (self.bad >= 0), self.bad, self.step))
 
-    def sums(self) -> dict[str, Tensor]:
-        """Of each phase, the sums of its terms so far: (terms,) or (terms, S)."""
-        if self.total is None:
-            return {}
-        total = self.processes.average_number(self.total)
-        parts = total.split([len(self.names[phase]) for phase in self.phases])
-        return dict(zip(self.phases, parts, strict=True))
+    def state(self, column: int | None = None) -> dict[str, Tensor]:
+        """What a checkpoint keeps of it; of a stack, what that of the seed in ``column`` does.
+
+        The sums of each phase are views: copy them before the next step. Several processes call
+        this together.
+        """
+        found = {"log.count": torch.tensor(self.count)}
+        if self.total is not None:
+            total = self.processes.average_number(self.total)
+            total = total if column is None else total[:, column]
+            parts = total.split([len(self.names[phase]) for phase in self.phases])
+            found |= {f"log.{p}": part for p, part in zip(self.phases, parts, strict=True)}
+        return found
+
+    def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take up what the checkpoint of a run kept, or those of all seeds of a stack."""
+        self.count = int(states[0]["log.count"])
+        keys = [f"log.{phase}" for phase in self.phases]
+        if keys[0] in states[0]:
+            of_runs = [torch.cat([state[key] for key in keys]) for state in states]
+            total = of_runs[0] if self.seeds is None else torch.stack(of_runs, dim=1)
+            self.total = total.to(self.step.device, self.precision)
 
     def read(self, reset: bool) -> dict[str, Tensor]:
         """Means since the last reset, each a number or (S,), on the CPU.
@@ -836,12 +852,11 @@ class DeviceLog:
 
     def raise_if_not_finite(self, kept: str) -> None:
         """Say where the first loss or gradient was that is not finite, if one was."""
-        steps = self.processes.largest(self.bad).tolist()
+        rows = self.processes.largest(self.bad).view(len(self.phases), -1).tolist()
         seeds = [None] if self.seeds is None else self.seeds
-        columns = [[step] for step in steps] if self.seeds is None else steps
         found = [
             (step, i, phase, seed)
-            for phase, row in zip(self.phases, columns, strict=True)
+            for phase, row in zip(self.phases, rows, strict=True)
             for i, (seed, step) in enumerate(zip(seeds, row, strict=True))
             if step >= 0
         ]
@@ -1036,9 +1051,7 @@ def _state(
         for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
             for key, value in optimiser.state[parameter].items():
                 state[f"adam.{phase}.{i}.{key}"] = torch.as_tensor(value)
-    state |= {f"log.{phase}": sums for phase, sums in log.sums().items()}
-    state["log.count"] = torch.tensor(log.count)
-    return {**state, **_rng_state(device)}
+    return {**state, **log.state(), **_rng_state(device)}
 
 
 def restore_tensors(run: Run, model: Model, steps: int) -> tuple[dict[str, Tensor], int, History]:
@@ -1089,9 +1102,6 @@ def _restore(
                 optimiser.state[parameter]["step"] = (
                     step_count if device.type == "mps" else step_count.to(device)
                 )
-    begun = {n.removeprefix("log."): t for n, t in state.items() if n.startswith("log.")}
-    begun.pop("count")
-    log.continue_from(begun)
-    log.count = int(state["log.count"])
+    log.restore([state])
     _set_rng_state({n: v for n, v in state.items() if n.startswith("rng.")}, device)
     return step, history
