@@ -275,6 +275,22 @@ def _by_pupil(found: Comparison, model: str, dose: float, larger: Sequence[float
     )
 
 
+def _judged(found: Comparison, model: str, dose: float) -> Comparison:
+    """Who judges single samples, and who does not, by scores of what they learn to draw.
+
+    In the rounds before, these scores were recorded beside the bound and read after it.
+    """
+    constant = Arm(model, {"weights": dose}, f"{model}, dose {dose:g}")
+    return replace(
+        found,
+        name=f"{found.name.removesuffix('-longer')}-judged",
+        title=f"{found.title}: what a judge does to samples",
+        arms=(*found.arms, constant),
+        beside=("inception_score", "frechet_distance"),
+        first_seed=50,
+    )
+
+
 def _rounded(found: Comparison, model: str) -> Comparison:
     """Does it cost anything to round what enters the products of a training step?"""
     return replace(
@@ -426,6 +442,7 @@ COMPARISONS: tuple[Comparison, ...] = (
     _CVAE_LONGER,
     _CVAE_DOSES,
     _by_pupil(_CVAE_DOSES, "aacvae", 0.2, (0.5, 1.0)),
+    _judged(_CVAE_LONGER, "aacvae", 0.07),
     *_SEMI_SUPERVISED,
     *(
         _again(
