@@ -273,8 +273,8 @@ def test_the_compiler_of_this_machine_agrees(name, options):
 @whole_steps
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_adam_is_corrected_once_a_step():
-    # They belong to a step and not to its parameters: compiled into Adam's loops, they are taken
-    # anew for every vector of these.
+    # The corrections belong to a step and not to its parameters: compiled into Adam's loops, they
+    # would be taken anew for every vector of these.
     from torch._inductor.utils import run_and_get_code
 
     model, ring = models.create("gan", shape=(2,), latent=2), data.load("ring", "train")
